@@ -1,0 +1,130 @@
+// Package inventory owns the YAML of the folder inventories/: inventories (how
+// to connect), devices (where) and credentials (who and what). Loading is
+// checking: strict, all problems at once, with positions and suggestions. It
+// refuses to connect and to read secrets: it only says where they are.
+package inventory
+
+import (
+	"time"
+
+	"runner/engine/lang"
+)
+
+// Inventory is a connection profile: how devices are reached.
+type Inventory struct {
+	Name      string
+	Transport string   // ssh
+	Methods   []string // allowed, in order: certificate, publickey, agent, password, keyboard-interactive
+	Port      int      // default 22; a device's own port wins
+	Become    Become
+	Jump      []Hop // outermost first
+	HostKeys  HostKeys
+	Timeouts  Timeouts
+	Pos       lang.Pos
+}
+
+// Become says how steps get the rights of another account.
+type Become struct {
+	Method   string  // sudo (default) or none
+	Password *Source // nil: the login password if there is one, else sudo must not ask
+}
+
+// Hop is a jump host (ProxyJump).
+type Hop struct {
+	Device     string // name of a device
+	Credential string // credential whose authentication logs in there; empty: the same as for the device
+}
+
+// HostKeys says which host keys are accepted.
+type HostKeys struct {
+	Policy     string // strict (default) or trust_on_first_use
+	KnownHosts string // file; default state/known_hosts of the workspace. Keys of the device document always count.
+}
+
+// Timeouts bound what the other side may take.
+type Timeouts struct {
+	Dial time.Duration // name, TCP, key exchange and authentication together; default 15s
+	Step time.Duration // default for steps; default 60s
+	Keep time.Duration // keepalive interval; default 15s
+}
+
+// Device is where accounts live.
+type Device struct {
+	Name      string
+	Address   string
+	Port      int // 0: the inventory's
+	Platform  string
+	Inventory string // default for credentials
+	Tags      []string
+	HostKeys  []string // "ssh-ed25519 AAAA…" or "SHA256:…" fingerprints
+	UIDs      UIDRange // default 70000-99999
+	Pos       lang.Pos
+}
+
+// UIDRange is the range from which accounts on a device get their uids.
+type UIDRange struct{ First, Last int64 }
+
+// Credential points at templates and says who may use them where.
+type Credential struct {
+	Name      string
+	Device    string
+	Inventory string
+	// Account is the pattern of account names: a template string with {{ id }}
+	// (ten random base32 characters). Default jit-{{ id }}.
+	Account     *lang.Value
+	AccountText string
+	Password    string // generated (default), none: a key pair is used instead
+	Domain      string // upper-cased with a notice
+	UseKerberos bool
+	Additional  map[string]any // additional_information, a JSON object
+	Auth        Auth
+	Requesters  []string // user names, or @group; empty: operators only
+	JIT         JIT
+	Params      map[string]*lang.Value // for the templates
+	Pos         lang.Pos
+}
+
+// Auth is how runner itself logs in to do the work.
+type Auth struct {
+	User       string
+	Credential string  // authenticate as another credential does; User and Secret are empty then
+	Secret     *Source // nil with method agent
+}
+
+// Source says where a secret is. It never holds one.
+type Source struct {
+	File    string   `json:"file,omitempty"`    // 0600 and owned by the caller or root
+	Command []string `json:"command,omitempty"` // its standard output, one trailing newline removed
+	Keytab  string   `json:"keytab,omitempty"`
+	CCache  string   `json:"ccache,omitempty"`
+	Agent   string   `json:"agent,omitempty"` // socket, or "env" for SSH_AUTH_SOCK
+	// Kind of what File or Command gives: password (default), private_key
+	Kind string `json:"kind,omitempty"`
+	// Certificate is a file with an OpenSSH certificate that belongs to the key.
+	Certificate string `json:"certificate,omitempty"`
+	// Passphrase opens an encrypted private key.
+	Passphrase *Source `json:"passphrase_from,omitempty"`
+}
+
+// JIT holds the just-in-time settings of a credential.
+type JIT struct {
+	Enabled     bool
+	Type        string        // create_delete (default) or elevate, group_membership, enable_disable
+	MaxDuration time.Duration // default 8h
+	Duration    time.Duration // default 1h
+	Margin      time.Duration // backstop on the device is expiry plus this; default 15m
+	Create      string
+	Delete      string
+	Elevate     string
+	Revert      string
+}
+
+// Set is everything the folder holds, checked against itself.
+type Set struct {
+	Inventories map[string]*Inventory
+	Devices     map[string]*Device
+	Credentials map[string]*Credential
+	// Notices are things that were put right silently otherwise, such as a
+	// realm written in lower case.
+	Notices []lang.Problem
+}

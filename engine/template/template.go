@@ -1,0 +1,116 @@
+// Package template owns the YAML of templates: it reads them, checks them and
+// explains what is wrong with file, line and column. Loading is checking: a
+// template that has a problem is never returned. It refuses to run anything.
+package template
+
+import (
+	"time"
+
+	"runner/engine/lang"
+	"runner/engine/module"
+)
+
+// Kind is what a template does; it is also the folder it lies in.
+type Kind string
+
+// Kinds of templates.
+const (
+	Create  Kind = "create"
+	Delete  Kind = "delete"
+	Elevate Kind = "elevate"
+)
+
+// Template is a checked template.
+type Template struct {
+	Kind         Kind
+	Name         string
+	Description  string
+	Platform     string // linux, windows, ...
+	Enabled      bool
+	Executor     string        // native
+	Removal      string        // create only: name of the delete template that undoes it
+	Become       string        // account the steps run as; empty: the login account
+	Timeout      time.Duration // default per step; 0: 60s
+	OnDisconnect string        // stop or continue
+	OnFailure    string        // revert or keep
+	Params       []Param
+	Vars         []Var
+	Steps        []*Step
+	Revert       []*Step // elevate only
+	Outputs      []Output
+
+	File   string // as it is shown in messages
+	Origin string // shipped or workspace
+	Hash   string // hex SHA-256 of Body
+	Body   []byte
+}
+
+// Param is a value that a template takes.
+type Param struct {
+	Name     string
+	Type     lang.Type
+	Doc      string
+	Optional bool        // may be absent: then it is the type's zero value
+	Default  *lang.Value // nil: none
+	Enum     []string    // strings only
+	Pattern  string      // strings only: RE2, must match the whole value
+	Min, Max *int64      // int: value; string, list: length
+	Generate *Generate   // secrets only: made when absent
+	Pos      lang.Pos
+}
+
+// Generate says how a secret is made.
+type Generate struct {
+	Length  int      // default 24
+	Classes []string // of lower, upper, digit, symbol; at least one of each is used
+}
+
+// Var is a value that is evaluated once, before the steps, and kept with the grant.
+type Var struct {
+	Name  string
+	Value *lang.Value
+}
+
+// Output is a value that a template hands on: to the grant, and through
+// created.outputs to its removal.
+type Output struct {
+	Name  string
+	Value *lang.Expr
+	Type  lang.Type
+	Pos   lang.Pos
+}
+
+// Step is one entry of a template: a module call, or a block.
+type Step struct {
+	Name     string
+	Pos      lang.Pos
+	Register string // name of its result, or empty
+	Module   *module.Module
+	Args     map[string]*lang.Value // written arguments, type-checked; defaults are in Module
+	// Script holds, for each argument of Module.Script, the text with every
+	// {{ }} replaced by ${_rN} and the values those variables are bound to.
+	Scripts map[string]Script
+
+	When        *lang.Expr
+	Until       *lang.Expr
+	Retries     int
+	Delay       time.Duration
+	Timeout     time.Duration // 0: the template's
+	ChangedWhen *lang.Expr
+	FailedWhen  *lang.Expr
+	OnError     string  // fail (default) or continue
+	Become      *string // nil: the template's
+	NoLog       bool
+	Tags        []string
+	// Undo undoes a step whose module cannot know how: a shell script.
+	Undo *Script
+
+	// Block, Rescue and Always make the step a block; Module is nil then.
+	Block, Rescue, Always []*Step
+}
+
+// Script is an author's program with its values bound outside it.
+type Script struct {
+	Text  string
+	Binds []*lang.Value // _r1, _r2, ...
+}
