@@ -1,55 +1,5 @@
 package lang
 
-// THIS FILE IS THE AGREED API; whoever writes package lang replaces it by the real files.
-
-// NodeKind is the shape of a YAML node.
-type NodeKind int
-
-// Kinds of nodes.
-const (
-	ScalarNode NodeKind = iota
-	MapNode
-	ListNode
-	NullNode
-)
-
-// Node is a YAML value with its place.
-type Node struct {
-	Kind    NodeKind
-	Pos     Pos
-	Text    string  // scalars: the decoded text, before any typing
-	Quoted  bool    // scalars: written in quotes or as a block, so a string whatever it looks like
-	Tag     string  // explicit tag such as "!expr", or ""
-	Entries []Entry // maps, in the order of the file
-	Items   []*Node // lists
-}
-
-// Entry is a key of a map with its value.
-type Entry struct {
-	Key   *Node
-	Value *Node
-}
-
-// Get returns the value of a key, or nil.
-func (n *Node) Get(key string) *Node { panic("being written") }
-
-// At returns the place of the byte at offset of Text, also inside quoted and block scalars.
-func (n *Node) At(offset int) Pos { panic("being written") }
-
-// Problem returns a problem at the node, with its source line.
-func (n *Node) Problem(code, format string, args ...any) Problem { panic("being written") }
-
-// ProblemAt is Problem at a byte offset of Text.
-func (n *Node) ProblemAt(offset, width int, code, format string, args ...any) Problem {
-	panic("being written")
-}
-
-// Parse reads the YAML documents of a file. Anchors, merge keys and duplicate keys are problems.
-func Parse(file string, text []byte) ([]*Node, Problems) { panic("being written") }
-
-// Nearest returns the one of names that was probably meant by name (Levenshtein distance at most 2), or "".
-func Nearest(name string, names []string) string { panic("being written") }
-
 // Env holds the values of the names in a scope.
 type Env map[string]any
 
