@@ -179,7 +179,7 @@ func (m *Machine) launch(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer logFile.Close() // the child has its own
+	defer logFile.Close()                                                       // the child has its own
 	cmd := exec.Command("/bin/sh", filepath.Join(m.Dir, "stage", "machine.sh")) //nolint:gosec // our own script; outlives ctx on purpose
 	cmd.Env = []string{
 		"LAB_DIR=" + m.Dir, "LAB_SHELL=" + shell, fmt.Sprintf("LAB_SIZE=%dm", size),
