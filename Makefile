@@ -1,0 +1,84 @@
+# GNU make. On a new Debian 12 with Go and root, `make demo` and `make test` are all
+# that is needed: they install what is missing. Everything else is `make help`.
+
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=tools.mod
+PKGS     ?= ./...
+FUZZTIME ?= 30s
+COUNT    ?= 10
+SOAKTIME ?= 10m
+
+.PHONY: help
+help: ## print this list
+	@sed -n 's/^\([a-z][a-z\/-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	  while IFS='|' read -r name text; do printf '%-11s %s\n' "$$name" "$$text"; done
+
+.PHONY: build
+build: ## build bin/runner
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/runner ./cmd/runner
+
+.PHONY: demo
+demo: root deps build ## a grant from request to receipt on a throw-away machine (needs root)
+	@testdata/setup/demo.sh
+
+.PHONY: test
+test: deps/test lint ## install test peers, lint, then every test with the race detector
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 15m $(PKGS)
+
+.PHONY: lint
+lint: ## golangci-lint, dead code, go.mod and the programs below testdata
+	$(TOOL) golangci-lint run ./...
+	@dead=$$($(TOOL) deadcode -test ./...) || exit 1; \
+	  test -z "$$dead" || { printf '%s\n' "$$dead" >&2; exit 1; }
+	$(GO) vet ./testdata/bench/...
+	$(GO) mod tidy -diff
+
+.PHONY: fmt
+fmt: ## format, and rewrite to newer idioms
+	$(TOOL) golangci-lint fmt ./...
+	$(GO) fix ./...
+
+.PHONY: update
+update: ## rewrite expected test output; read the diff before it is committed
+	UPDATE=1 $(GO) test $(PKGS)
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target, each for FUZZTIME (30s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: root deps build ## micro-benchmarks, then runner against the floor and, if installed, ansible
+	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKGS)
+	$(GO) run ./testdata/bench/compare
+
+.PHONY: soak
+soak: deps/test ## repeat the tests in random order for SOAKTIME (10m)
+	@end=$$(( $$(date +%s) + $$(echo $(SOAKTIME) | sed 's/h/*3600/; s/m/*60/; s/s//') )); \
+	while [ "$$(date +%s)" -lt "$$end" ]; do \
+	  CGO_ENABLED=1 $(GO) test -race -shuffle=on -count=1 $(PKGS) || exit 1; \
+	done
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what we call (needs the network)
+	$(TOOL) govulncheck ./...
+
+.PHONY: deps
+deps: ## install what the demo needs and this machine lacks
+	@testdata/setup/packages.sh demo
+
+.PHONY: deps/test
+deps/test: ## install what the tests need and this machine lacks
+	@testdata/setup/packages.sh test
+
+.PHONY: root
+root:
+	@test "$$(id -u)" -eq 0 || { echo 'this needs root: it makes throw-away machines out of namespaces' >&2; exit 3; }
