@@ -1,26 +1,5 @@
 package lang
 
-// Env holds the values of the names in a scope.
-type Env map[string]any
-
-// Expr is a compiled condition or computation (expr).
-type Expr struct{}
-
-// CompileExpr checks the bare expression of a scalar against scope. want restricts its type (Any: no restriction).
-func CompileExpr(n *Node, want Type, scope Scope) (*Expr, Problems) { panic("being written") }
-
-// Type returns the type of the result.
-func (e *Expr) Type() Type { panic("being written") }
-
-// Text returns the source.
-func (e *Expr) Text() string { panic("being written") }
-
-// Refs returns the paths that e reads: {"account","uid"}.
-func (e *Expr) Refs() [][]string { panic("being written") }
-
-// Eval computes e. It is bounded in time and memory.
-func (e *Expr) Eval(env Env) (any, error) { panic("being written") }
-
 // Fold computes what can be computed with env; names for which later(root) is true are not known yet and stay in the residual.
 func (e *Expr) Fold(env Env, later func(root string) bool) (Residual, error) { panic("being written") }
 

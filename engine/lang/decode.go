@@ -111,13 +111,13 @@ func (f *Fields) Take(key string) *Node {
 func (f *Fields) Need(key, example string) *Node {
 	n := f.Take(key)
 	if n == nil && f.Node.Kind == MapNode {
-		f.d.Add(f.top(), "missing-key", "%s has no %q; write for example: %s: %s", f.What, key, key, example)
+		f.d.Add(f.First(), "missing-key", "%s has no %q; write for example: %s: %s", f.What, key, key, example)
 	}
 	return n
 }
 
-// top returns the node at which a missing key is reported: the first key.
-func (f *Fields) top() *Node {
+// First returns the node at which what is missing is reported: the first key.
+func (f *Fields) First() *Node {
 	if len(f.Node.Entries) > 0 {
 		return f.Node.Entries[0].Key
 	}
@@ -158,7 +158,7 @@ func (f *Fields) End() {
 
 // Unknown reports one key that does not exist.
 func (f *Fields) Unknown(key *Node) {
-	names := slices.Sorted(slices.Values(f.known))
+	names := slices.Compact(slices.Sorted(slices.Values(f.known)))
 	if Similar(key.Text, names) == "" {
 		f.d.Add(key, "unknown-key", "unknown key %q in %s; it may have %s", key.Text, f.What, Words(names))
 		return

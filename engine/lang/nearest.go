@@ -21,6 +21,9 @@ func Nearest(name string, names []string) string {
 			continue
 		}
 		d := distance(r, []rune(c), limit)
+		if d >= len(r) {
+			continue // nothing of the name would be left
+		}
 		if d < bestDist || d == bestDist && best != "" && c < best {
 			best, bestDist = c, d
 		}

@@ -31,7 +31,7 @@ const (
 // Type is the type of a value. The zero Type is any.
 type Type struct {
 	Kind   Kind
-	Elem   *Type           // lists
+	Elem   *Type           // lists; maps without known fields: the type of all values, or nil for any
 	Fields map[string]Type // maps with known fields
 }
 
@@ -62,6 +62,9 @@ func (t Type) String() string {
 		}
 		return "list of " + t.Elem.String()
 	case MapKind:
+		if t.Fields == nil && t.Elem != nil {
+			return "map of " + t.Elem.String()
+		}
 		if t.Fields == nil {
 			return "map"
 		}
