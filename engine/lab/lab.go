@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -145,7 +146,7 @@ func (m *Machine) run(ctx context.Context, stdin string, argv []string) (string,
 	if !m.proc.alive() {
 		return "", ErrNotRunning
 	}
-	args := []string{"-t", fmt.Sprint(m.proc.Pid), "-m", "-u", "-i", "-p", "-r", "-w", "--"}
+	args := []string{"-t", strconv.Itoa(m.proc.Pid), "-m", "-u", "-i", "-p", "-r", "-w", "--"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(args, argv...)...)
 	cmd.Env = []string{"PATH=" + binPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8", "TERM=dumb"}
 	cmd.Stdin = strings.NewReader(stdin)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func remains(tb testing.TB, dir string) (found []string) {
 func TestNothingWrittenInsideReachesTheHost(t *testing.T) {
 	t.Parallel()
 	m := labtest.StartT(t, lab.Config{})
-	name := "labguest" + fmt.Sprint(m.Port)
+	name := "labguest" + strconv.Itoa(m.Port)
 	sh(t, m, `useradd -m `+name+`; echo `+name+`:x-1y2z | chpasswd; su - `+name+` -c 'touch ~/mine; test "$(id -un)" = `+name+`'
 for d in /etc /home /root /tmp /var/tmp /run /dev/shm /usr/lib /opt; do touch $d/`+name+`; done`)
 	passwd, err := os.ReadFile("/etc/passwd")
@@ -130,7 +131,7 @@ func TestTheHostsOwnFilesAndPeopleAreNotInside(t *testing.T) {
 			want++
 		}
 	}
-	if got := sh(t, m, `cut -d: -f2 /etc/shadow | grep -c '^\$'`); got != fmt.Sprint(want) {
+	if got := sh(t, m, `cut -d: -f2 /etc/shadow | grep -c '^\$'`); got != strconv.Itoa(want) {
 		t.Errorf("%s accounts have a password, want our %d", got, want)
 	}
 	if got := sh(t, m, `sudo -n true 2>&1; sudo -u plain id -un 2>&1`); got != "plain" {

@@ -43,7 +43,7 @@ func help(how, dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(m.Pid())
+	fmt.Fprintln(os.Stdout, m.Pid())
 	select {} // until killed
 }
 

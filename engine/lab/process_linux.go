@@ -67,7 +67,7 @@ func (p process) kill() error {
 		return err
 	}
 	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(killWait.Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(killWait.Milliseconds())) //nolint:gosec // a descriptor fits
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -36,7 +36,7 @@ func DefaultAccounts() []Account {
 	as := []Account{
 		{Name: "root"},
 		{Name: "jitadm", Password: "Adm-pass 1", Sudo: SudoFree},
-		{Name: "jitpw", Password: `pw-s3cret$"x`, Sudo: SudoPassword},
+		{Name: "jitpw", Password: `pw-s3cret$"x`, Sudo: SudoPassword}, //nolint:gosec // of throw-away machines only
 		{Name: "jittty", Password: "tty-pass-1", Sudo: SudoTTY},
 		{Name: "plain", Password: "plain-pass-1"},
 	}

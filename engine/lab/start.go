@@ -179,8 +179,8 @@ func (m *Machine) launch(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	defer logFile.Close()                                                       // the child has its own
-	cmd := exec.Command("/bin/sh", filepath.Join(m.Dir, "stage", "machine.sh")) //nolint:gosec // our own script; outlives ctx on purpose
+	defer logFile.Close() // the child has its own
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "/bin/sh", filepath.Join(m.Dir, "stage", "machine.sh"))
 	cmd.Env = []string{
 		"LAB_DIR=" + m.Dir, "LAB_SHELL=" + shell, fmt.Sprintf("LAB_SIZE=%dm", size),
 		"LAB_HIDE=" + strings.Join(hide, "\n"), "LAB_MOUNTS=" + strings.Join(mounts, "\n"),

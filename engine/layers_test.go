@@ -1,0 +1,212 @@
+package engine_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The map of the program. A package imports only packages of layers above its own
+// line here; those of one line do not know each other.
+var layers = [][]string{
+	{"engine/grant", "engine/secret", "engine/lang"},
+	{"engine/secret/seal", "engine/secret/source"},
+	{"engine/transport", "engine/store", "engine/journal", "templates"},
+	{"engine/transport/ssh", "engine/transport/transporttest", "engine/module", "engine/inventory", "engine/lab"},
+	{"engine/template", "engine/lab/labtest"},
+	{"engine/executor"},
+	{"engine"},
+	{"cmd/runner"},
+}
+
+// Who may import what is not ours: a package and everything below its path. What is
+// from elsewhere and not listed here, nobody may.
+var owners = map[string][]string{
+	"github.com/Masterminds/sprig/v3": {"engine/lang"},
+	"github.com/expr-lang/expr":       {"engine/lang"},
+	"github.com/goccy/go-yaml":        {"engine/lang"},
+	"mvdan.cc/sh/v3":                  {"engine/lang"},
+	"text/template":                   {"engine/lang"},
+	"golang.org/x/crypto/ssh":         {"engine/transport/ssh", "engine/transport/transporttest"},
+	"golang.org/x/sys":                {"engine/lab", "engine/transport/ssh", "engine/store"},
+	"golang.org/x/term":               {"cmd/runner"},
+	"database/sql":                    {"engine/store"},
+	"github.com/pressly/goose/v3":     {"engine/store"},
+	"modernc.org/sqlite":              {"engine/store"},
+	"github.com/spf13/cobra":          {"cmd/runner"},
+	"testing":                         {"engine/lab/labtest", "engine/transport/transporttest"},
+}
+
+// What only tests import.
+var testOnly = []string{"github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "pgregory.net/rapid"}
+
+// pkg is what the sources of one folder say.
+type pkg struct {
+	imports map[string]bool // without tests
+	tests   map[string]bool
+	docs    int // files with a package comment
+	files   int // without tests
+}
+
+func TestImportsPointDown(t *testing.T) {
+	t.Parallel()
+	rank := map[string]int{}
+	for i, layer := range layers {
+		for _, name := range layer {
+			rank[name] = i
+		}
+	}
+	for name, p := range sources(t) {
+		if p.files == 0 {
+			continue
+		}
+		from, known := rank[name]
+		if !known {
+			t.Errorf("package %s is not on the map: give it a line in layers", name)
+			continue
+		}
+		for imp := range p.imports {
+			path, ours := strings.CutPrefix(imp, "runner/")
+			if to, known := rank[path]; ours && known && to >= from {
+				t.Errorf("%s (layer %d) imports %s (layer %d): imports point down", name, from, path, to)
+			}
+		}
+	}
+}
+
+func TestForeignPackagesHaveAnOwner(t *testing.T) {
+	t.Parallel()
+	for name, p := range sources(t) {
+		for imp := range p.imports {
+			owner, by := ownerOf(imp)
+			switch {
+			case owner == "" && foreign(imp):
+				t.Errorf("%s imports %s, which nobody owns: give it a line in owners", name, imp)
+			case owner != "" && !slices.Contains(by, name):
+				t.Errorf("%s imports %s, which belongs to %s", name, imp, strings.Join(by, ", "))
+			}
+		}
+		for imp := range p.tests {
+			owner, _ := ownerOf(imp)
+			if owner == "" && foreign(imp) && !slices.ContainsFunc(testOnly, func(o string) bool { return within(imp, o) }) {
+				t.Errorf("a test of %s imports %s, which is neither owned nor in testOnly", name, imp)
+			}
+		}
+	}
+}
+
+func TestEveryPackageHasOneDocComment(t *testing.T) {
+	t.Parallel()
+	for name, p := range sources(t) {
+		if p.files > 0 && p.docs != 1 {
+			t.Errorf("package %s has %d package comments, want one that says what it owns and what it refuses", name, p.docs)
+		}
+	}
+}
+
+func TestTheMapHoldsOnlyWhatExists(t *testing.T) {
+	t.Parallel()
+	found := sources(t)
+	used := map[string]bool{}
+	for _, p := range found {
+		for imp := range p.imports {
+			owner, _ := ownerOf(imp)
+			used[owner] = true
+		}
+	}
+	for _, name := range slices.Concat(layers...) {
+		if found[name] == nil {
+			t.Errorf("layers names %s, which does not exist", name)
+		}
+	}
+	for owner := range owners {
+		if !used[owner] {
+			t.Errorf("owners names %s, which nobody imports", owner)
+		}
+	}
+}
+
+// foreign tells a module from the standard library: its first element is a host.
+func foreign(imp string) bool {
+	host, _, _ := strings.Cut(imp, "/")
+	return strings.Contains(host, ".")
+}
+
+func ownerOf(imp string) (owner string, by []string) {
+	for o, by := range owners {
+		if within(imp, o) {
+			return o, by
+		}
+	}
+	return "", nil
+}
+
+func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
+
+// sources reads the imports and package comments of every package of the module.
+func sources(t *testing.T) map[string]*pkg {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]*pkg{}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if n := d.Name(); path != root && (n == "testdata" || n[0] == '.' || n[0] == '_') {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(path) != ".go" {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		name := filepath.ToSlash(dir)
+		if found[name] == nil {
+			found[name] = &pkg{imports: map[string]bool{}, tests: map[string]bool{}}
+		}
+		found[name].add(f, strings.HasSuffix(path, "_test.go"))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) < 10 {
+		t.Fatalf("found only %v", slices.Sorted(maps.Keys(found)))
+	}
+	return found
+}
+
+func (p *pkg) add(f *ast.File, test bool) {
+	into := p.tests
+	if !test {
+		into = p.imports
+		p.files++
+		if f.Doc != nil {
+			p.docs++
+		}
+	}
+	for _, spec := range f.Imports {
+		if path, err := strconv.Unquote(spec.Path.Value); err == nil {
+			into[path] = true
+		}
+	}
+}
