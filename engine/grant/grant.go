@@ -144,7 +144,9 @@ type Job struct {
 	PausedUntil time.Time `json:"paused_until,omitzero"`
 	// Again is a time at which a removal that succeeded has to run once more,
 	// because a worker died and what it started may still have been running.
-	Again    time.Time `json:"again_at,omitzero"`
+	Again time.Time `json:"again_at,omitzero"`
+	// Until is the expiry that a renew job was asked for.
+	Until    time.Time `json:"until,omitzero"`
 	Finished time.Time `json:"finished_at,omitzero"`
 }
 

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"runner/engine/executor"
+	"runner/engine/grant"
+	"runner/engine/inventory"
+	"runner/engine/journal"
+	"runner/engine/lang"
+	"runner/engine/secret"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// AdHoc is a run of a template without any grant.
+type AdHoc struct {
+	Template   *template.Template
+	Connection *inventory.Connection
+	Params     map[string]any
+	Mode       transport.Mode
+	NoFuse     bool
+	FromStep   int
+}
+
+// AdHocResult is what became of one.
+type AdHocResult struct {
+	Execution grant.Execution
+	Steps     []grant.StepResult
+	Outputs   map[string]any
+	Undone    []string // objects put back after a failure
+	Conflicts []string // objects that somebody else changed since: left alone
+}
+
+// RunTemplate runs a template on a device. There is no grant, so nothing
+// removes what it makes: on failure the changes are undone here, unless the
+// template says on_failure: keep. The execution and its log are stored when
+// the run is over; the error is that of the run.
+func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) {
+	cn := &connection{Connection: *a.Connection}
+	w := &work{e: e, mask: &secret.Mask{}, exec: grant.Execution{ID: e.newID("x"), Kind: grant.Kind(a.Template.Kind), Device: cn.Device, Node: e.Node,
+		Attempt: 1, Started: e.Now(), Template: string(a.Template.Kind) + "/" + a.Template.Name + "@" + a.Template.Hash[:12], Steps: count(a.Template.Steps)}}
+	w.log = journal.New(e.Store, w.exec.ID, w.mask, journal.Options{})
+	w.obs = newObserver(w)
+	w.obs.late = true
+	g := adHocGrant(a, e.Now())
+	env := lang.Env{"grant": grantEnv(&g, 0), "device": deviceEnv(a.Connection, 0), "created": createdEnv(&g)}
+	res, out, err := w.adHoc(ctx, a, env)
+	out.Outputs = map[string]any{}
+	if res != nil {
+		for _, o := range a.Template.Outputs {
+			if v, verr := o.Value.Eval(res.Env); verr == nil {
+				out.Outputs[o.Name] = v
+			}
+		}
+	}
+	outcome, msg := "ok", ""
+	if err != nil {
+		outcome, msg = "failed", err.Error()
+		if te, is := errors.AsType[*transport.Error](err); is {
+			outcome = "unreachable"
+			if !te.SafeToRetry {
+				outcome = "interrupted"
+			}
+		}
+	}
+	// The steps are written after the execution that they belong to.
+	if serr := w.ended(ctx, outcome, msg); serr != nil {
+		err = errors.Join(err, serr)
+	}
+	w.obs.late = false
+	w.obs.flush(context.WithoutCancel(ctx))
+	out.Execution, out.Steps = w.exec, w.obs.steps
+	return out, errors.Join(err, w.log.Close(context.WithoutCancel(ctx)))
+}
+
+// adHocGrant stands in for the grant that templates read.
+func adHocGrant(a AdHoc, now time.Time) grant.Grant {
+	g := grant.Grant{ID: "adhoc", Device: a.Connection.Device, Requested: now}
+	g.Expires = now.Add(time.Hour)
+	g.Backstop = g.Expires
+	g.Account, _ = a.Params["username"].(string)
+	return g
+}
+
+func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Result, AdHocResult, error) {
+	var out AdHocResult
+	params, err := a.Template.Resolve(nil, a.Params, env, generate)
+	if err != nil {
+		return nil, out, &InputError{err.Error()}
+	}
+	for _, v := range params {
+		if s, is := v.(secret.Value); is && !s.IsZero() {
+			if err := w.mask.Add(s); err != nil {
+				return nil, out, &InputError{err.Error()}
+			}
+		}
+	}
+	env["params"] = params
+	if err := evalVars(a.Template, env); err != nil {
+		return nil, out, &InputError{err.Error()}
+	}
+	start := w.e.Now()
+	conn, err := w.e.Dialer.Dial(ctx, a.Connection)
+	w.exec.Connect = w.e.Now().Sub(start)
+	if err != nil {
+		return nil, out, err
+	}
+	defer conn.Close()
+	w.exec.Peer = conn.Peer().Address + " " + conn.Peer().Identity
+	run := executor.Run{Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
+		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs}
+	res, err := executor.Do(ctx, run)
+	if _, step := errors.AsType[*executor.StepError](err); step && a.Template.OnFailure != "keep" && a.Mode == transport.Apply {
+		run.Recorded, run.ID = res.Changes, w.exec.ID+"-undo"
+		var uerr error
+		out.Undone, out.Conflicts, uerr = executor.Revert(ctx, run)
+		if uerr != nil {
+			err = errors.Join(err, fmt.Errorf("undoing it: %w", uerr))
+		}
+	}
+	return res, out, err
+}

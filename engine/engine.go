@@ -1,0 +1,188 @@
+// Package engine is the story of a grant: Request, Activate, End or Expire or
+// Revoke, Remove, Prove; and the sweep that finishes what was left. It decides
+// with package grant, stores, and only then acts through the executor. It
+// declares the small interfaces it needs from stores and dialers.
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"runner/engine/grant"
+	"runner/engine/inventory"
+	"runner/engine/journal"
+	"runner/engine/module"
+	"runner/engine/secret"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// Grants keeps grants with their jobs. Errors: grant.ErrNotFound,
+// *grant.AmbiguousError, *grant.ConflictError (Create), grant.ErrBusy (Change).
+type Grants interface {
+	Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error
+	Case(ctx context.Context, id string) (grant.Case, error)
+	Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error)
+	// Change loads a case, lets fn change it, and stores the change with its
+	// events in one transaction. fn's error undoes everything and is returned.
+	Change(ctx context.Context, id string, fn func(*grant.Case) error) error
+}
+
+// Jobs finds planned work.
+type Jobs interface {
+	Job(ctx context.Context, id string) (grant.Job, error)
+	Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, error)
+	Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error)
+	NextDue(ctx context.Context, after time.Time) (time.Time, bool, error)
+	Running(ctx context.Context) ([]grant.Job, error)
+}
+
+// Executions keeps what running jobs say. Writes of a worker that lost its
+// lease fail with grant.ErrLeaseLost.
+type Executions interface {
+	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error
+	Execution(ctx context.Context, id string) (grant.Execution, error)
+	PutSteps(ctx context.Context, f grant.Fence, execution string, rs []grant.StepResult) error
+	PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error
+	Changes(ctx context.Context, grantID string) ([]grant.Change, error)
+	Snapshot(ctx context.Context, hash string) (grant.Snapshot, error)
+}
+
+// UIDs hands out the numbers of accounts.
+type UIDs interface {
+	ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
+	BurnUID(ctx context.Context, device string, uid int64, now time.Time) error
+}
+
+// Nodes tells which workers are dead.
+type Nodes interface {
+	Dead(ctx context.Context) ([]string, error)
+	Forget(ctx context.Context, id string) error
+}
+
+// Store is all of them.
+type Store interface {
+	Grants
+	Jobs
+	Executions
+	UIDs
+	Nodes
+	journal.Chunks
+}
+
+// Dialer reaches devices. Its errors are *transport.Error.
+type Dialer interface {
+	Dial(ctx context.Context, c *inventory.Connection) (transport.Conn, error)
+	// Prove logs in once as the account of a grant and does nothing else. With
+	// only a public key it asks whether the device would accept it.
+	Prove(ctx context.Context, c *inventory.Connection, l Login) error
+}
+
+// Login is how the requester gets in.
+type Login struct {
+	Account    string
+	Password   secret.Value
+	PrivateKey secret.Value
+	PublicKey  string // when the requester keeps the private key
+}
+
+// Sealer keeps secrets unreadable in the store.
+type Sealer interface {
+	Seal(plain []byte, row string) ([]byte, error)
+	Unseal(box []byte, row string) ([]byte, error)
+}
+
+// Templates finds templates by kind and name.
+type Templates interface {
+	Get(kind template.Kind, name string) (*template.Template, error)
+}
+
+// Engine moves grants. All fields are required but Progress.
+type Engine struct {
+	Store     Store
+	Node      string // id under which this process claims jobs
+	Templates Templates
+	Inventory *inventory.Set
+	Modules   *module.Registry
+	Dialer    Dialer
+	Key       Sealer
+	Now       func() time.Time
+	Log       *slog.Logger
+	// Progress is told about the steps of the jobs that this engine runs.
+	Progress func(Progress)
+}
+
+// Progress is one thing that happened to a job under way, for a person to see.
+type Progress struct {
+	Grant grant.Grant
+	Job   grant.Job
+	Text  string            // what runner does next, or
+	Step  *grant.StepResult // a step that ended
+	Total int
+}
+
+// DeniedError says that a request is not allowed.
+type DeniedError struct {
+	Reason string
+	// Existing is the grant that is in the way, if any.
+	Existing *grant.Grant
+}
+
+// Error returns the reason.
+func (e *DeniedError) Error() string { return e.Reason }
+
+// InputError says that a request asks for something that cannot be.
+type InputError struct{ Reason string }
+
+// Error returns the reason.
+func (e *InputError) Error() string { return e.Reason }
+
+// Limits of a grant's clock.
+const (
+	// MaxSkew is how far a device's clock may be off.
+	MaxSkew = 10 * time.Minute
+	// uidTries is how many uids are tried when a device still knows them.
+	uidTries = 10
+)
+
+// newID returns a new id for a grant (g), a job (j) or an execution (x).
+func (e *Engine) newID(prefix string) string {
+	var r [10]byte
+	_, _ = rand.Read(r[:]) // never fails
+	return grant.NewID(prefix, e.Now(), r)
+}
+
+func (e *Engine) say(p Progress) {
+	if e.Progress != nil {
+		e.Progress(p)
+	}
+}
+
+// change is Store.Change that also returns the case as it was stored.
+func (e *Engine) change(ctx context.Context, id string, fn func(*grant.Case) error) (grant.Case, error) {
+	var out grant.Case
+	err := e.Store.Change(ctx, id, func(c *grant.Case) error {
+		if err := fn(c); err != nil {
+			return err
+		}
+		out = *c
+		return nil
+	})
+	return out, err
+}
+
+// pinned returns a template as a grant pinned it.
+func (e *Engine) pinned(ctx context.Context, hash string) (*template.Template, error) {
+	s, err := e.Store.Snapshot(ctx, hash)
+	if err != nil {
+		return nil, fmt.Errorf("engine: template %.12s: %w", hash, err)
+	}
+	t, ps := template.Load(s.Kind+"/"+s.Name+".yaml@"+hash[:12], s.Body, e.Modules)
+	if err := ps.Err(); err != nil {
+		return nil, fmt.Errorf("engine: this runner cannot read the pinned template %s/%s: %w", s.Kind, s.Name, err)
+	}
+	return t, nil
+}

@@ -1,0 +1,374 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"runner/engine/lang"
+	"runner/engine/module"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// run is a Run under way.
+type run struct {
+	Run
+	res    *Result
+	batch  int // batches sent so far
+	total  int
+	num    map[*template.Step]int
+	names  map[string]*named // registered results
+	known  map[string]bool
+	probed bool
+	seq    int // of the next change
+	tail   []*item
+}
+
+// named is what a registered name stands for.
+type named struct {
+	n       int
+	outputs []module.Field
+}
+
+// number gives every module call of the template its number.
+func (x *run) number(steps []*template.Step) {
+	if x.num == nil {
+		x.num, x.names = map[*template.Step]int{}, map[string]*named{}
+	}
+	for _, s := range steps {
+		if s.Module == nil {
+			x.number(s.Block)
+			x.number(s.Rescue)
+			x.number(s.Always)
+			continue
+		}
+		x.total++
+		x.num[s] = x.total
+		if s.Register != "" {
+			x.names[s.Register] = &named{n: x.total, outputs: outputsOf(s)}
+		}
+	}
+}
+
+// all runs the template and then the calls that follow it.
+func (x *run) all(ctx context.Context) error {
+	for i := range x.After {
+		c := &x.After[i]
+		x.tail = append(x.tail, &item{n: x.total + 1 + i, call: c, module: c.Module, name: c.Name, index: -1})
+	}
+	err := x.list(ctx, x.Steps, true)
+	if err == nil && len(x.tail) > 0 {
+		tail := x.tail
+		x.tail = nil
+		_, err = x.send(ctx, tail)
+	}
+	return err
+}
+
+// list runs steps in order, as many in one batch as can be. last says that
+// nothing of the template follows, so that the calls after it may join the
+// last batch.
+func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error {
+	var (
+		pend    []*item
+		failure error
+	)
+	flush := func() (int, error) {
+		if len(pend) == 0 {
+			return 0, nil
+		}
+		items := pend
+		pend = nil
+		ran, err := x.send(ctx, items)
+		if ran < len(items) && !stops(err) {
+			return items[ran].index, err
+		}
+		return -1, err
+	}
+	for i := 0; i < len(steps); i++ {
+		st := steps[i]
+		if failure != nil && !onFailure(st) {
+			x.skipAll([]*template.Step{st}, "an earlier step failed")
+			continue
+		}
+		if st.Module == nil || onFailure(st) || controls(st.Module) {
+			if len(pend) > 0 {
+				if back, err := flush(); err != nil {
+					if stops(err) {
+						return err
+					}
+					failure = err
+					i-- // look at the step again: it may be one for failures
+					continue
+				} else if back >= 0 && back < i {
+					i = back - 1
+					continue
+				}
+			}
+			if err := x.alone(ctx, st, failure); err != nil {
+				if stops(err) {
+					return err
+				}
+				failure = errors.Join(failure, err)
+				if first, ok := errors.AsType[*StepError](failure); ok {
+					failure = first
+				}
+			}
+			continue
+		}
+		it, ok, err := x.plan(st, pend)
+		if err != nil {
+			return err
+		}
+		if ok && it == nil {
+			continue // decided here: skipped
+		}
+		if ok {
+			it.index = i
+			pend = append(pend, it)
+		}
+		more := i+1 < len(steps)
+		if ok && more && !it.post && !x.NoFuse {
+			continue
+		}
+		if ok && !more && last && !it.post && !x.NoFuse {
+			pend = append(pend, x.tail...)
+			x.tail = nil
+		}
+		back, err := flush()
+		switch {
+		case stops(err):
+			return err
+		case err != nil:
+			failure = err
+			if !ok {
+				x.skipAll([]*template.Step{st}, "an earlier step failed")
+			}
+		case !ok && back < 0:
+			i-- // plan it again, now that the results are there
+		case back >= 0 && back <= i:
+			i = back - 1
+		}
+	}
+	if len(pend) > 0 {
+		if _, err := flush(); err != nil {
+			return err
+		}
+	}
+	return failure
+}
+
+// stops reports whether err ends the whole run, not only the list.
+func stops(err error) bool {
+	if err == nil {
+		return false
+	}
+	_, step := errors.AsType[*StepError](err)
+	return !step
+}
+
+// alone runs a block, or a step that is decided or done on the controller.
+func (x *run) alone(ctx context.Context, st *template.Step, failure error) error {
+	env := x.env(failure)
+	if st.When != nil {
+		v, err := st.When.Eval(env)
+		if err != nil {
+			return x.broken(st, "when: "+err.Error())
+		}
+		if v != true {
+			x.skipAll([]*template.Step{st}, "when: "+st.When.Text()+" was false")
+			return nil
+		}
+	}
+	if st.Module == nil {
+		return x.block(ctx, st)
+	}
+	if st.Module.Name == "revert" {
+		return x.revert(ctx, st)
+	}
+	if controls(st.Module) {
+		return x.control(ctx, st, env)
+	}
+	it, _, err := x.plan(st, nil)
+	if err != nil || it == nil {
+		return err
+	}
+	_, err = x.send(ctx, []*item{it})
+	return err
+}
+
+// block runs a block, its rescue when a step of it failed, and its always part
+// on every way out that still reaches the device.
+func (x *run) block(ctx context.Context, st *template.Step) error {
+	err := x.list(ctx, st.Block, false)
+	if err != nil && !stops(err) && len(st.Rescue) > 0 {
+		err = x.list(ctx, st.Rescue, false)
+	} else {
+		x.skipAll(st.Rescue, "nothing failed in the block")
+	}
+	if stops(err) {
+		return err
+	}
+	if aerr := x.list(ctx, st.Always, false); err == nil || stops(aerr) {
+		err = aerr
+	}
+	if st.OnError == "continue" && !stops(err) {
+		if err != nil {
+			x.Observe.Note(0, "continuing: "+err.Error())
+		}
+		return nil
+	}
+	return err
+}
+
+// env returns the names as the controller sees them now.
+func (x *run) env(failure error) lang.Env {
+	e := make(lang.Env, len(x.res.Env)+4)
+	for k, v := range x.res.Env {
+		e[k] = v
+	}
+	e["success"] = func() bool { return failure == nil }
+	e["failure"] = func() bool { return failure != nil }
+	e["always"] = func() bool { return true }
+	e["interrupted"] = func() bool { return false }
+	return e
+}
+
+// onFailure reports whether the condition of st asks how the run stands.
+func onFailure(st *template.Step) bool {
+	if st.When == nil {
+		return false
+	}
+	return slices.ContainsFunc([]string{"failure()", "always()", "success()", "interrupted()"}, func(f string) bool {
+		return strings.Contains(st.When.Text(), f)
+	})
+}
+
+// skipAll records steps that do not run.
+func (x *run) skipAll(steps []*template.Step, reason string) {
+	for _, st := range steps {
+		if st.Module == nil {
+			x.skipAll(st.Block, reason)
+			x.skipAll(st.Rescue, reason)
+			x.skipAll(st.Always, reason)
+			continue
+		}
+		x.skip(st, reason)
+	}
+}
+
+// skip records one step that does not run.
+func (x *run) skip(st *template.Step, reason string) {
+	r := StepResult{N: x.num[st], Name: st.Name, Module: st.Module.Name, Tags: st.Tags, Status: Skipped, Reason: reason}
+	r.Values = values(outputsOf(st), r, nil, "", "")
+	x.finish(st.Register, r)
+}
+
+// finish keeps a result and makes it visible to later steps.
+func (x *run) finish(register string, r StepResult) {
+	if i := slices.IndexFunc(x.res.Steps, func(o StepResult) bool { return o.N == r.N }); i >= 0 {
+		x.res.Steps[i] = r
+	} else {
+		x.res.Steps = append(x.res.Steps, r)
+	}
+	if register != "" {
+		x.res.Env[register] = r.Values
+		if x.known == nil {
+			x.known = map[string]bool{}
+		}
+		x.known[register] = true
+	}
+	x.Observe.Ended(r)
+}
+
+// broken records a step that could not even be decided.
+func (x *run) broken(st *template.Step, msg string) error {
+	n := x.num[st]
+	name, mod := st.Name, "block"
+	if st.Module != nil {
+		mod = st.Module.Name
+	}
+	x.finish(st.Register, StepResult{N: n, Name: name, Module: mod, Tags: st.Tags, Status: Failed, Message: msg,
+		Values: values(outputsOf(st), StepResult{Status: Failed, Message: msg}, nil, "", "")})
+	if st.OnError == "continue" {
+		return nil
+	}
+	return &StepError{N: n, Total: x.total, Name: name, Msg: msg, Sent: x.res.Sent}
+}
+
+// control runs a step that needs no device.
+func (x *run) control(ctx context.Context, st *template.Step, env lang.Env) error {
+	n := x.num[st]
+	r := StepResult{N: n, Name: st.Name, Module: st.Module.Name, Tags: st.Tags, Started: time.Now(), Attempts: 1, Status: OK}
+	x.Observe.Began(n, st.Name, r.Started)
+	out, err := x.decide(ctx, st, env)
+	r.Ended = time.Now()
+	r.Message = out.Message
+	switch {
+	case err != nil:
+		r.Status, r.Message = Failed, err.Error()
+	case out.Failed:
+		r.Status = Failed
+	case out.Changed:
+		r.Status = Changed
+	}
+	if out.Message != "" {
+		x.Observe.Output(n, transport.Stdout, r.Ended, []byte(out.Message+"\n"))
+	}
+	facts := map[string]string{}
+	r.Values = values(outputsOf(st), r, facts, out.Message, "")
+	for k, v := range out.Outputs {
+		r.Values[k] = v
+	}
+	x.finish(st.Register, r)
+	if r.Status == Failed && st.OnError != "continue" {
+		return &StepError{N: n, Total: x.total, Name: st.Name, Msg: r.Message, Sent: x.res.Sent}
+	}
+	return nil
+}
+
+// decide computes what a step on the controller comes to.
+func (x *run) decide(ctx context.Context, st *template.Step, env lang.Env) (module.Outcome, error) {
+	for _, a := range st.Asserts {
+		v, err := a.That.Eval(env)
+		if err != nil {
+			return module.Outcome{}, fmt.Errorf("that: %s: %w", a.That.Text(), err)
+		}
+		if v == true {
+			continue
+		}
+		msg := a.That.Text() + " was false"
+		if a.Msg != nil {
+			if m, err := a.Msg.Eval(env); err == nil {
+				msg = fmt.Sprint(m)
+			}
+		}
+		return module.Outcome{Failed: true, Message: msg}, nil
+	}
+	args, err := x.evalArgs(st, env)
+	if err != nil {
+		return module.Outcome{}, err
+	}
+	if st.Module.Control == nil {
+		return module.Outcome{Outputs: args}, nil
+	}
+	return st.Module.Control(ctx, module.Control{Args: args, Now: time.Now, Wait: wait})
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// controls reports whether a module runs here and not on the device.
+func controls(m *module.Module) bool { return m.Sh == "" }

@@ -1,0 +1,207 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"runner/engine/module"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// revert takes the recorded changes back, newest first. It looks at every
+// object before it acts: an object that is as it was before needs nothing; one
+// that is as the change left it is put back; anything else was changed by
+// somebody since and is a conflict, which is reported and left alone.
+func (x *run) revert(ctx context.Context, st *template.Step) error {
+	n := x.num[st]
+	r := StepResult{N: n, Name: st.Name, Module: "revert", Tags: st.Tags, Attempts: 1, Started: time.Now(), Status: OK}
+	x.Observe.Began(n, st.Name, r.Started)
+	except, conflictMode := []string{}, "warn"
+	if args, err := x.evalArgs(st, x.env(nil)); err == nil {
+		except = stringsOf(args["except"])
+		if m := args.String("conflict"); m != "" {
+			conflictMode = m
+		}
+	}
+	undone, conflicts, err := x.undo(ctx, n, except, conflictMode == "force")
+	r.Ended = time.Now()
+	if stops(err) {
+		r.Status, r.Message = Interrupted, err.Error()
+		r.Values = values(outputsOf(st), r, nil, "", "")
+		x.finish(st.Register, r)
+		return err
+	}
+	r.Message = summary(undone, conflicts)
+	switch {
+	case err != nil:
+		r.Status, r.Message = Failed, err.Error()
+	case len(conflicts) > 0 && conflictMode == "fail":
+		r.Status = Failed
+	case len(undone) > 0:
+		r.Status = Changed
+	}
+	r.Values = values(outputsOf(st), r, map[string]string{"undone": strings.Join(undone, "\n"), "conflicts": strings.Join(conflicts, "\n")}, "", "")
+	x.Observe.Note(n, r.Message)
+	x.finish(st.Register, r)
+	if r.Status == Failed && st.OnError != "continue" {
+		return x.failed(r)
+	}
+	return nil
+}
+
+func summary(undone, conflicts []string) string {
+	s := "nothing to undo"
+	if len(undone) > 0 {
+		s = "undone: " + strings.Join(undone, ", ")
+	}
+	if len(conflicts) > 0 {
+		s += "; left alone, changed by somebody else since: " + strings.Join(conflicts, ", ")
+	}
+	return s
+}
+
+// Revert undoes recorded changes outside of any template, for a run that
+// failed and has no grant whose removal would do it.
+func Revert(ctx context.Context, r Run) (undone, conflicts []string, err error) {
+	x := &run{Run: r, res: &Result{Calls: map[string]map[string]any{}, Env: r.Env}, probed: true}
+	if x.Timeout == 0 {
+		x.Timeout = DefaultTimeout
+	}
+	if x.Observe == nil {
+		x.Observe = silent{}
+	}
+	return x.undo(ctx, 0, nil, false)
+}
+
+// undo works through the recorded changes in reverse.
+func (x *run) undo(ctx context.Context, n int, except []string, force bool) (undone, conflicts []string, err error) {
+	var todo []Change
+	for _, c := range slices.Backward(x.Recorded) {
+		if (c.State == Done || c.State == Intended) && c.Undo != nil && !slices.Contains(except, c.Module) && c.Before != c.After {
+			todo = append(todo, c)
+		}
+	}
+	if len(todo) == 0 {
+		return nil, nil, nil
+	}
+	probes := make([]*item, len(todo))
+	for i := range todo {
+		it, err := x.undoItem(n, i, &todo[i], transport.Probe)
+		if err != nil {
+			return nil, nil, err
+		}
+		probes[i] = it
+	}
+	said, err := x.exchange(ctx, probes, x.Takeover && x.batch == 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	var act []*item
+	var acted []*Change
+	for i, it := range probes {
+		c := &todo[i]
+		now, known := said[it.n].state(it, c.Object)
+		switch {
+		case known && (now == c.Before || c.Before == "?" && now == "absent"):
+			c.State = Undone
+		case !known, now != c.After && c.State == Done && !force:
+			c.State = Conflict
+			conflicts = append(conflicts, c.Object)
+		default:
+			a, err := x.undoItem(n, len(todo)+i, c, x.Mode)
+			if err != nil {
+				return undone, conflicts, err
+			}
+			act, acted = append(act, a), append(acted, c)
+		}
+	}
+	if len(act) > 0 {
+		said, err = x.exchange(ctx, act, false)
+		if err != nil {
+			return undone, conflicts, err
+		}
+	}
+	var failed error
+	for i, it := range act {
+		t := said[it.n]
+		if !t.done || t.failed {
+			failed = errors.Join(failed, &StepError{N: n, Total: x.total, Name: "undo " + acted[i].Object, Msg: lastLine(t), RC: t.rc, Sent: true})
+			continue
+		}
+		acted[i].State = Undone
+		undone = append(undone, acted[i].Object)
+	}
+	if x.Undone != nil {
+		if err := x.Undone(ctx, todo); err != nil {
+			return undone, conflicts, err
+		}
+	}
+	if failed != nil {
+		if first, ok := errors.AsType[*StepError](failed); ok {
+			return undone, conflicts, first
+		}
+	}
+	return undone, conflicts, nil
+}
+
+// undoItem is the call that undoes c, or looks at its object.
+func (x *run) undoItem(n, i int, c *Change, mode transport.Mode) (*item, error) {
+	m := x.Modules.Lookup(c.Undo.Module)
+	if m == nil {
+		return nil, fmt.Errorf("executor: change %s is undone by module %q, which does not exist", c.Object, c.Undo.Module)
+	}
+	args := module.Args{}
+	for k, v := range c.Undo.Args {
+		args[k] = fromJSON(v)
+	}
+	it := &item{n: 3000000 + n*1000 + i, call: &Call{Name: c.Object, Module: m, Args: args}, module: m, name: c.Object, index: -1}
+	x.bindCall(it)
+	it.step.Mode, it.step.Continue = mode, true
+	if m.Objects != nil {
+		it.objects = m.Objects(args)
+	}
+	return it, nil
+}
+
+// state returns what the device said about an object.
+func (t *told) state(it *item, object string) (string, bool) {
+	for i, o := range it.objects {
+		if o.ID == object {
+			s, ok := t.facts["state."+strconv.Itoa(i)]
+			return s, ok
+		}
+	}
+	return "", false
+}
+
+// fromJSON turns what a JSON round trip made of an argument back.
+func fromJSON(v any) any {
+	switch v := v.(type) {
+	case float64:
+		return int64(v)
+	case []any:
+		return stringsOf(v)
+	default:
+		return v
+	}
+}
+
+func stringsOf(v any) []string {
+	switch v := v.(type) {
+	case []string:
+		return v
+	case []any:
+		l := make([]string, 0, len(v))
+		for _, e := range v {
+			l = append(l, fmt.Sprint(e))
+		}
+		return l
+	}
+	return nil
+}

@@ -1,0 +1,346 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"runner/engine/executor"
+	"runner/engine/grant"
+	"runner/engine/lang"
+	"runner/engine/module"
+	"runner/engine/secret"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// forward creates: connect, look, store what will be changed, change it, prove
+// that the account works, activate. Whatever goes wrong after the first byte
+// that could change the device ends in a removal.
+func (w *work) forward(ctx context.Context) error {
+	hand, err := w.unseal()
+	if err != nil {
+		return w.fail(ctx, err, false, nil)
+	}
+	tpl, err := w.e.pinned(ctx, w.c.Grant.Plan.Forward)
+	if err != nil {
+		return w.fail(ctx, err, false, nil)
+	}
+	w.exec.Template = string(tpl.Kind) + "/" + tpl.Name + "@" + tpl.Hash[:12]
+	ctx, cancel := w.untilEnded(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		res, err := w.create(ctx, tpl, hand)
+		if errors.Is(err, errUIDTaken) && try < uidTries {
+			if err = w.otherUID(ctx); err == nil {
+				continue
+			}
+		}
+		sent := res != nil && res.Sent
+		if err != nil {
+			return w.fail(ctx, err, sent, outputs(tpl, res))
+		}
+		if err := w.prove(ctx, hand); err != nil {
+			return w.fail(ctx, fmt.Errorf("the account was made but cannot log in: %w", err), true, outputs(tpl, res))
+		}
+		return w.activate(ctx, outputs(tpl, res))
+	}
+}
+
+// errUIDTaken says that the device still knows the reserved uid.
+var errUIDTaken = errors.New("the uid is in use on the device")
+
+// create runs the template.
+func (w *work) create(ctx context.Context, tpl *template.Template, hand *handover) (*executor.Result, error) {
+	conn, cn, err := w.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	params, err := w.params(tpl, hand)
+	if err != nil {
+		return nil, err
+	}
+	have, err := w.e.Store.Changes(ctx, w.c.Grant.ID)
+	if err != nil {
+		return nil, err
+	}
+	g := &w.c.Grant
+	env := lang.Env{"params": params, "grant": grantEnv(g, 0), "device": deviceEnv(&cn.Connection, 0)}
+	if err := evalVars(tpl, env); err != nil {
+		return nil, err
+	}
+	run := executor.Run{Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
+		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease}
+	sent := w.e.Now()
+	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
+		run.Before = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(g)}}
+		run.Probed = func(ctx context.Context, calls map[string]map[string]any) error {
+			return w.probed(ctx, env, cn, calls["surface"], sent)
+		}
+	}
+	w.exec.Steps = count(tpl.Steps)
+	w.say(fmt.Sprintf("creating account %s on %s", g.Account, cn.Device))
+	return executor.Do(ctx, run)
+}
+
+// probed looks at what was on the device before: nothing may bear the
+// account's name or uid, and the clock must be near ours. The surface is
+// stored with the grant before anything is changed.
+func (w *work) probed(ctx context.Context, env lang.Env, cn *connection, surface map[string]any, sent time.Time) error {
+	g := &w.c.Grant
+	items := lines(surface["items"])
+	for _, it := range items {
+		kind, what, _ := strings.Cut(it, "\t")
+		if (kind == "passwd" || kind == "shadow" || kind == "group" || kind == "gshadow") && strings.Split(what, ":")[0] == g.Account {
+			return fmt.Errorf("an account or group named %s is already on %s: it was there before and was not touched", g.Account, cn.Device)
+		}
+	}
+	if free, is := surface["uid_free"].(bool); is && !free {
+		return errUIDTaken
+	}
+	skew, err := skewOf(surface, sent, w.e.Now())
+	if err != nil {
+		return fmt.Errorf("%s: %w", cn.Device, err)
+	}
+	env["grant"], env["device"] = grantEnv(g, skew), deviceEnv(&cn.Connection, skew)
+	receipt := &grant.Receipt{Device: cn.Device, Before: items, Known: true}
+	c, err := w.e.change(ctx, g.ID, func(c *grant.Case) error {
+		if err := c.Holds(w.fence); err != nil {
+			return err
+		}
+		c.Grant.Receipt = receipt
+		return nil
+	})
+	if err == nil {
+		w.c = c
+	}
+	return err
+}
+
+// skewOf compares the device's clock with the interval in which it was read.
+func skewOf(surface map[string]any, from, to time.Time) (time.Duration, error) {
+	epoch, _ := surface["clock"].(int64)
+	if epoch == 0 {
+		return 0, errors.New("its clock could not be read")
+	}
+	at := time.Unix(epoch, 0)
+	var skew time.Duration
+	switch {
+	case at.Before(from.Add(-time.Second)):
+		skew = at.Sub(from)
+	case at.After(to.Add(time.Second)):
+		skew = at.Sub(to)
+	}
+	if skew.Abs() > MaxSkew {
+		return 0, fmt.Errorf("its clock is off by %s: set it right first, or its own expiries cannot be trusted (at most %s is allowed)", skew.Round(time.Second), MaxSkew)
+	}
+	return skew.Round(time.Second), nil
+}
+
+// otherUID gives the grant another uid when the device still knows the first.
+func (w *work) otherUID(ctx context.Context) error {
+	g := &w.c.Grant
+	cn, err := pinnedConnection(g.Plan)
+	if err != nil {
+		return err
+	}
+	now := w.e.Now()
+	if err := w.e.Store.BurnUID(ctx, g.Device, g.UID, now); err != nil {
+		return err
+	}
+	uid, err := w.e.Store.ReserveUID(ctx, g.Device, cn.UIDs.First, cn.UIDs.Last, now)
+	if err != nil {
+		return err
+	}
+	w.log.Note(0, fmt.Sprintf("uid %d is still known on %s; using %d", g.UID, g.Device, uid))
+	c, err := w.e.change(ctx, g.ID, func(c *grant.Case) error {
+		if err := c.Holds(w.fence); err != nil {
+			return err
+		}
+		c.Grant.UID = uid
+		return nil
+	})
+	if err == nil {
+		w.c = c
+	}
+	return err
+}
+
+// prove logs in as the account, once.
+func (w *work) prove(ctx context.Context, hand *handover) error {
+	cn, err := pinnedConnection(w.c.Grant.Plan)
+	if err != nil {
+		return err
+	}
+	l := Login{Account: w.c.Grant.Account}
+	how := ""
+	if hand.PrivateKey != "" {
+		l.PrivateKey, how = secret.New(hand.PrivateKey), "with its key"
+	} else if pw := hand.Secrets["password"]; pw != "" {
+		l.Password, how = secret.New(pw), "with its password"
+	} else {
+		var open map[string]any
+		if err := json.Unmarshal(w.c.Grant.Plan.Params, &open); err != nil {
+			return err
+		}
+		l.PublicKey, _ = open["public_key"].(string)
+		how = "by asking whether its public key is accepted"
+	}
+	r := grant.StepResult{N: w.exec.Steps + 1, Name: "The account can log in", Module: "login", Status: "ok", Attempts: 1,
+		Started: w.e.Now(), LogFrom: w.log.Offset(), Message: how}
+	w.say("proving that the account can log in, " + how)
+	err = w.e.Dialer.Prove(ctx, &cn.Connection, l)
+	r.Took = w.e.Now().Sub(r.Started)
+	if err != nil {
+		r.Status, r.Message = "failed", w.log.Text(err.Error())
+	}
+	w.log.Note(r.N, r.Name+": "+r.Status+" "+r.Message)
+	r.LogTo = w.log.Offset()
+	w.obs.add(r)
+	return err
+}
+
+// activate stores the end of a creation that worked.
+func (w *work) activate(ctx context.Context, out []byte) error {
+	if err := w.ended(ctx, "ok", ""); err != nil {
+		return err
+	}
+	return w.settle(ctx, func(c *grant.Case) error { return c.Activate(w.fence, w.e.Now(), out) })
+}
+
+// fail stores the end of a creation that did not.
+func (w *work) fail(ctx context.Context, cause error, sent bool, out []byte) error {
+	outcome := "failed"
+	if _, is := errors.AsType[*transport.Error](cause); is {
+		outcome = "unreachable"
+		if sent {
+			outcome = "interrupted"
+		}
+	}
+	if errors.Is(cause, errEnded) || errors.Is(context.Cause(ctx), errEnded) {
+		outcome, cause = "interrupted", errEnded
+	}
+	w.log.Note(0, "creation stopped: "+w.log.Text(cause.Error()))
+	if err := w.ended(ctx, outcome, cause.Error()); err != nil {
+		return err
+	}
+	why := w.log.Text(cause.Error())
+	return w.settle(ctx, func(c *grant.Case) error { return c.Fail(w.fence, w.e.Now(), why, sent, out) })
+}
+
+// untilEnded ends the context of a creation at its last moment, or as soon as
+// somebody ends the grant.
+func (w *work) untilEnded(ctx context.Context) (context.Context, func()) {
+	ctx, cut := context.WithDeadlineCause(ctx, w.c.Grant.Expires, fmt.Errorf("the creation took longer than %s", grant.CreationWindow))
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for wait(ctx, time.Second) == nil {
+			if err := w.lease(ctx); errors.Is(err, errEnded) || errors.Is(err, grant.ErrLeaseLost) {
+				cancel(err)
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil); cut(); <-done }
+}
+
+// unseal opens the secrets of the grant and has them masked from here on.
+func (w *work) unseal() (*handover, error) {
+	plain, err := w.e.Key.Unseal(w.c.Grant.Sealed, w.c.Grant.ID)
+	if err != nil {
+		return nil, fmt.Errorf("the grant's secrets cannot be opened: %w", err)
+	}
+	var h handover
+	if err := json.Unmarshal(plain, &h); err != nil {
+		return nil, errors.New("the grant's secrets cannot be read")
+	}
+	for _, s := range h.Secrets {
+		if s == "" {
+			continue
+		}
+		if err := w.mask.Add(secret.New(s)); err != nil {
+			return nil, err
+		}
+	}
+	if h.PrivateKey != "" {
+		if err := w.mask.Add(secret.New(h.PrivateKey)); err != nil {
+			return nil, err
+		}
+	}
+	return &h, nil
+}
+
+// params puts the pinned parameters and the secrets together, typed.
+func (w *work) params(tpl *template.Template, hand *handover) (map[string]any, error) {
+	return pinnedParams(tpl, w.c.Grant.Plan.Params, hand.Secrets)
+}
+
+// outputs evaluates what a template hands on, as JSON. What cannot be
+// evaluated after a failure is left out.
+func outputs(tpl *template.Template, res *executor.Result) []byte {
+	out := map[string]any{}
+	if res != nil {
+		for _, o := range tpl.Outputs {
+			if v, err := o.Value.Eval(res.Env); err == nil {
+				out[o.Name] = v
+			}
+		}
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		return []byte("{}")
+	}
+	return b
+}
+
+// evalVars computes the variables of a template, in order.
+func evalVars(tpl *template.Template, env lang.Env) error {
+	vars := map[string]any{}
+	env["vars"] = vars
+	for _, v := range tpl.Vars {
+		val, err := v.Value.Eval(env)
+		if err != nil {
+			return fmt.Errorf("vars.%s: %w", v.Name, err)
+		}
+		vars[v.Name] = val
+	}
+	return nil
+}
+
+// count returns how many module calls steps hold.
+func count(steps []*template.Step) int {
+	n := 0
+	for _, s := range steps {
+		if s.Module != nil {
+			n++
+		}
+		n += count(s.Block) + count(s.Rescue) + count(s.Always)
+	}
+	return n
+}
+
+// surfaceModule is the module that lists what bears an account's name or uid.
+func surfaceModule(r *module.Registry, platform string) *module.Module {
+	if platform != "linux" {
+		return nil
+	}
+	return r.Lookup("surface")
+}
+
+func surfaceArgs(g *grant.Grant) module.Args { return module.Args{"name": g.Account, "uid": g.UID} }
+
+// lines returns the elements of a list output.
+func lines(v any) []string {
+	l, _ := v.([]any)
+	out := make([]string, 0, len(l))
+	for _, e := range l {
+		out = append(out, fmt.Sprint(e))
+	}
+	return out
+}

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"runner/engine/executor"
+	"runner/engine/grant"
+	"runner/engine/transport"
+)
+
+// observer writes what the executor sees into the journal and the store.
+type observer struct {
+	w     *work
+	steps []grant.StepResult
+	from  map[int]int64 // log offset at which a step began
+	dirty bool
+	late  bool // the execution is not stored yet, so its steps cannot be
+	last  time.Time
+}
+
+var _ executor.Observer = (*observer)(nil)
+
+func newObserver(w *work) *observer { return &observer{w: w, from: map[int]int64{}, last: w.e.Now()} }
+
+// Began notes where the step's output starts.
+func (o *observer) Began(n int, _ string, _ time.Time) { o.from[n] = o.w.log.Offset() }
+
+// Output passes a step's output on to the journal.
+func (o *observer) Output(n int, stream transport.Stream, at time.Time, data []byte) {
+	o.w.log.Write(context.Background(), n, string(stream), at, data)
+}
+
+// Note writes a line of runner's own.
+func (o *observer) Note(n int, text string) { o.w.log.Note(n, text) }
+
+// Ended keeps a step result.
+func (o *observer) Ended(r executor.StepResult) {
+	o.w.log.EndStep(r.N)
+	s := grant.StepResult{N: r.N, Name: r.Name, Module: r.Module, Status: string(r.Status), RC: r.RC, Attempts: r.Attempts, Started: r.Started,
+		Message: o.w.log.Text(r.Message), Reason: r.Reason, LogFrom: o.from[r.N], LogTo: o.w.log.Offset()}
+	if !r.Started.IsZero() && !r.Ended.IsZero() {
+		s.Took = r.Ended.Sub(r.Started)
+	}
+	if s.LogFrom == 0 && r.Status == executor.Skipped {
+		s.LogFrom = s.LogTo
+	}
+	o.add(s)
+}
+
+func (o *observer) add(s grant.StepResult) {
+	o.steps = append(o.steps, s)
+	o.dirty = true
+	o.w.e.say(Progress{Grant: o.w.c.Grant, Job: o.w.job, Step: &s, Total: o.w.exec.Steps})
+	if now := o.w.e.Now(); now.Sub(o.last) > time.Second {
+		o.flush(context.Background())
+	}
+}
+
+// flush stores the results so far. Failing to is not fatal: the end of the
+// execution is stored with its own check.
+func (o *observer) flush(ctx context.Context) {
+	o.last = o.w.e.Now()
+	if !o.dirty || o.late {
+		return
+	}
+	if err := o.w.e.Store.PutSteps(ctx, o.w.fence, o.w.exec.ID, o.steps); err != nil {
+		o.w.e.Log.Warn("step results not stored", "execution", o.w.exec.ID, "error", err)
+		return
+	}
+	o.dirty = false
+}
+
+// recorder stores the changes of an execution as those of its grant.
+type recorder struct {
+	w    *work
+	base int // sequence number of this execution's first change
+}
+
+var _ executor.Recorder = (*recorder)(nil)
+
+// newRecorder continues after the changes that are recorded already.
+func (w *work) newRecorder(have []grant.Change) *recorder {
+	r := &recorder{w: w}
+	for _, c := range have {
+		r.base = max(r.base, c.Seq+1)
+	}
+	return r
+}
+
+// Intend stores changes before they are made.
+func (r *recorder) Intend(ctx context.Context, cs []executor.Change) error {
+	return r.put(ctx, cs)
+}
+
+// Complete stores what became of them.
+func (r *recorder) Complete(ctx context.Context, cs []executor.Change) error {
+	return r.put(context.WithoutCancel(ctx), cs)
+}
+
+func (r *recorder) put(ctx context.Context, cs []executor.Change) error {
+	rows := make([]grant.Change, 0, len(cs))
+	for _, c := range cs {
+		undo, err := json.Marshal(c.Undo)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, grant.Change{Execution: r.w.exec.ID, Seq: r.base + c.Seq, Step: c.Step, Module: c.Module, Object: c.Object,
+			State: c.State, Before: c.Before, After: c.After, Undo: undo})
+	}
+	return r.w.e.Store.PutChanges(ctx, r.w.fence, r.w.c.Grant.ID, rows)
+}
+
+// undone stores the end of recorded changes under their own numbers.
+func (w *work) undone(ctx context.Context, cs []executor.Change) error {
+	return (&recorder{w: w}).put(context.WithoutCancel(ctx), cs)
+}
+
+// recorded turns stored changes into what a revert works on.
+func recorded(cs []grant.Change) ([]executor.Change, error) {
+	out := make([]executor.Change, 0, len(cs))
+	for _, c := range cs {
+		x := executor.Change{Seq: c.Seq, Step: c.Step, Module: c.Module, Object: c.Object, State: c.State, Before: c.Before, After: c.After}
+		if len(c.Undo) > 0 {
+			if err := json.Unmarshal(c.Undo, &x.Undo); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}

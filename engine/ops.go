@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"runner/engine/executor"
+	"runner/engine/grant"
+	"runner/engine/lang"
+	"runner/engine/transport"
+)
+
+// Secret is what a requester gets, once.
+type Secret struct {
+	Account    string `json:"account"`
+	Password   string `json:"password,omitempty"`
+	PrivateKey string `json:"private_key,omitempty"`
+	Address    string `json:"address"`
+	Port       int    `json:"port"`
+}
+
+// Collect hands out the secret of an active grant. The hand-over is committed
+// before it returns, so that nobody gets it twice.
+func (e *Engine) Collect(ctx context.Context, id, actor string) (grant.Case, *Secret, error) {
+	var box []byte
+	c, err := e.change(ctx, id, func(c *grant.Case) error {
+		var err error
+		box, err = c.Collect(e.Now(), actor)
+		return err
+	})
+	if err != nil {
+		return c, nil, err
+	}
+	plain, err := e.Key.Unseal(box, c.Grant.ID)
+	if err != nil {
+		return c, nil, fmt.Errorf("the grant's secret cannot be opened: %w", err)
+	}
+	var h handover
+	if err := json.Unmarshal(plain, &h); err != nil {
+		return c, nil, errors.New("the grant's secret cannot be read")
+	}
+	cn, err := pinnedConnection(c.Grant.Plan)
+	if err != nil {
+		return c, nil, err
+	}
+	return c, &Secret{Account: c.Grant.Account, Password: h.Secrets["password"], PrivateKey: h.PrivateKey, Address: cn.Address, Port: cn.Port}, nil
+}
+
+// End makes the removal due and returns the case; why is end or revoke.
+func (e *Engine) End(ctx context.Context, id, actor, why string) (grant.Case, error) {
+	return e.change(ctx, id, func(c *grant.Case) error { return c.End(e.Now(), actor, why) })
+}
+
+// Remove runs the due removal of a grant in this process. A removal that
+// another worker runs is left to it.
+func (e *Engine) Remove(ctx context.Context, c grant.Case) (grant.Case, error) {
+	r := c.Removal()
+	if r == nil || !r.DueAt(e.Now()) {
+		return c, nil
+	}
+	out, err := e.RunJob(ctx, r.ID)
+	if err != nil && passing(err) {
+		return e.Store.Case(ctx, c.Grant.ID)
+	}
+	return out, err
+}
+
+// Pause keeps a removal from being tried until a time.
+func (e *Engine) Pause(ctx context.Context, j grant.Job, until time.Time, actor string) error {
+	return e.Store.Change(ctx, j.GrantID, func(c *grant.Case) error { return c.Pause(j.ID, e.Now(), until, actor) })
+}
+
+// Resume ends a pause.
+func (e *Engine) Resume(ctx context.Context, j grant.Job, actor string) error {
+	return e.Store.Change(ctx, j.GrantID, func(c *grant.Case) error { return c.Resume(j.ID, e.Now(), actor) })
+}
+
+// RunNow makes a job due and runs it in this process.
+func (e *Engine) RunNow(ctx context.Context, j grant.Job, actor string) (grant.Case, error) {
+	if err := e.Store.Change(ctx, j.GrantID, func(c *grant.Case) error { return c.RunNow(j.ID, e.Now(), actor) }); err != nil {
+		return grant.Case{}, err
+	}
+	return e.RunJob(ctx, j.ID)
+}
+
+// Extend lets an active grant last longer: the device's own expiries are moved
+// first; only when that worked does the removal move. A device that cannot be
+// reached refuses the extension.
+func (e *Engine) Extend(ctx context.Context, id string, by time.Duration, actor string) (grant.Case, error) {
+	c, err := e.Store.Case(ctx, id)
+	if err != nil {
+		return c, err
+	}
+	cn, err := pinnedConnection(c.Grant.Plan)
+	if err != nil {
+		return c, err
+	}
+	job := e.newID("j")
+	c, err = e.change(ctx, id, func(c *grant.Case) error {
+		to, err := c.Extension(by, cn.MaxDuration)
+		if err != nil {
+			return &DeniedError{Reason: err.Error()}
+		}
+		return c.AddRenew(job, e.Now(), actor, to)
+	})
+	if err != nil {
+		return c, err
+	}
+	c, err = e.RunJob(ctx, job)
+	if err != nil {
+		return c, err
+	}
+	if j := c.Job(job); j != nil && j.LastError != "" {
+		return c, fmt.Errorf("not extended: %s; the grant ends at %s as before", j.LastError, c.Grant.Expires.UTC().Format(time.RFC3339))
+	}
+	return c, nil
+}
+
+// renew runs the renew steps of the creation's template with the new backstop.
+func (w *work) renew(ctx context.Context) error {
+	g := &w.c.Grant
+	to := w.job.Until
+	cn, err := pinnedConnection(g.Plan)
+	if err != nil {
+		return err
+	}
+	backstop := to.Add(cn.Margin)
+	cause := w.renewOnDevice(ctx, to, backstop)
+	outcome, why := "ok", ""
+	if cause != nil {
+		outcome, why = "failed", w.log.Text(cause.Error())
+		if _, is := errors.AsType[*transport.Error](cause); is {
+			outcome = "unreachable"
+		}
+	}
+	if err := w.ended(ctx, outcome, why); err != nil {
+		return err
+	}
+	return w.settle(ctx, func(c *grant.Case) error {
+		return c.Extend(w.fence, w.e.Now(), backstop, cause == nil, why)
+	})
+}
+
+func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error {
+	tpl, err := w.e.pinned(ctx, w.c.Grant.Plan.Forward)
+	if err != nil {
+		return err
+	}
+	w.exec.Template = string(tpl.Kind) + "/" + tpl.Name + "@" + tpl.Hash[:12]
+	if len(tpl.Renew) == 0 {
+		return fmt.Errorf("template %s/%s has no renew steps, so the expiries on the device cannot be moved", tpl.Kind, tpl.Name)
+	}
+	conn, cn, err := w.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	params, err := pinnedParams(tpl, w.c.Grant.Plan.Params, nil)
+	if err != nil {
+		return err
+	}
+	have, err := w.e.Store.Changes(ctx, w.c.Grant.ID)
+	if err != nil {
+		return err
+	}
+	g := w.c.Grant
+	g.Expires, g.Backstop = to, backstop
+	env := lang.Env{"params": params, "grant": grantEnv(&g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(&g)}
+	run := executor.Run{Steps: tpl.Renew, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: w.e.Modules,
+		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease}
+	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
+		sent := w.e.Now()
+		run.Before = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(&g)}}
+		run.Probed = func(_ context.Context, calls map[string]map[string]any) error {
+			skew, err := skewOf(calls["surface"], sent, w.e.Now())
+			if err == nil {
+				env["grant"], env["device"] = grantEnv(&g, skew), deviceEnv(&cn.Connection, skew)
+			}
+			return err
+		}
+	}
+	w.exec.Steps = count(tpl.Renew)
+	w.say(fmt.Sprintf("moving the expiries of %s on %s to %s", g.Account, cn.Device, backstop.UTC().Format(time.RFC3339)))
+	_, err = executor.Do(ctx, run)
+	return err
+}

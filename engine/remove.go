@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"runner/engine/executor"
+	"runner/engine/grant"
+	"runner/engine/lang"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// remove runs the removal ladder and proves the result. It never ends in an
+// error of the job: what is in the way is stored, and the job waits for its
+// next attempt.
+func (w *work) remove(ctx context.Context) error {
+	which := w.c.Grant.Plan.Removal
+	tpl, err := w.e.pinned(ctx, which)
+	if err != nil {
+		return w.again(ctx, err, "", nil)
+	}
+	w.exec.Template = string(tpl.Kind) + "/" + tpl.Name + "@" + tpl.Hash[:12]
+	steps := tpl.Steps
+	if tpl.Kind == template.Elevate {
+		steps = tpl.Revert
+	}
+	conn, cn, err := w.dial(ctx)
+	if err != nil {
+		return w.again(ctx, err, "device not reached", nil)
+	}
+	defer conn.Close()
+	res, err := w.ladder(ctx, tpl, steps, conn, cn)
+	if err != nil {
+		if ctx.Err() != nil {
+			return w.yield(ctx, err)
+		}
+		return w.again(ctx, err, blocker(err, res), w.receipt(res, cn))
+	}
+	receipt := w.receipt(res, cn)
+	if !receipt.Empty() {
+		return w.again(ctx, errors.New("not everything is as it was before the grant"), blocking(receipt), receipt)
+	}
+	if err := w.ended(ctx, "ok", ""); err != nil {
+		return err
+	}
+	locked := lockedAt(res)
+	return w.settle(ctx, func(c *grant.Case) error {
+		c.LockedOut(locked)
+		return c.Removed(w.fence, w.e.Now(), receipt)
+	})
+}
+
+// ladder runs the steps of the removal and reads the surface back.
+func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*template.Step, conn transport.Conn, cn *connection) (*executor.Result, error) {
+	g := &w.c.Grant
+	have, err := w.e.Store.Changes(ctx, g.ID)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := recorded(have)
+	if err != nil {
+		return nil, err
+	}
+	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(g)}
+	params, err := w.removalParams(tpl, env)
+	if err != nil {
+		return nil, err
+	}
+	env["params"] = params
+	if err := evalVars(tpl, env); err != nil {
+		return nil, err
+	}
+	run := executor.Run{Steps: steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
+		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Takeover: true, Observe: w.obs, Lease: w.lease,
+		Recorded: changes, Undone: w.undone}
+	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
+		run.After = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(g)}}
+	}
+	w.exec.Steps = count(steps)
+	w.say(fmt.Sprintf("removing account %s from %s", g.Account, cn.Device))
+	return executor.Do(ctx, run)
+}
+
+// removalParams resolves the parameters of a removal: those that it shares
+// with the creation have the creation's values, the others their defaults.
+func (w *work) removalParams(tpl *template.Template, env lang.Env) (map[string]any, error) {
+	var pinned map[string]any
+	if err := json.Unmarshal(w.c.Grant.Plan.Params, &pinned); err != nil {
+		return nil, err
+	}
+	given := map[string]any{}
+	for _, p := range tpl.Params {
+		if v, ok := pinned[p.Name]; ok {
+			given[p.Name] = typedJSON(p.Type, v)
+		}
+	}
+	return tpl.Resolve(nil, given, env, generate)
+}
+
+func createdEnv(g *grant.Grant) map[string]any {
+	out := map[string]any{}
+	known := len(g.Outputs) > 0 && json.Unmarshal(g.Outputs, &out) == nil && len(out) > 0
+	for k, v := range out {
+		if f, is := v.(float64); is {
+			out[k] = int64(f)
+		}
+	}
+	return map[string]any{"known": known, "outputs": out, "started_at": g.Requested.UTC()}
+}
+
+// receipt compares the surface with the one before the grant.
+func (w *work) receipt(res *executor.Result, cn *connection) *grant.Receipt {
+	if res == nil || res.Calls["surface"] == nil {
+		return nil
+	}
+	r := &grant.Receipt{At: w.e.Now(), Device: cn.Device, Peer: w.exec.Peer, Left: []string{}, Missing: []string{}, After: lines(res.Calls["surface"]["items"])}
+	if old := w.c.Grant.Receipt; old != nil {
+		r.Before, r.Known = old.Before, old.Known
+		r.Session = old.Session
+	}
+	for _, it := range r.After {
+		if !slices.Contains(r.Before, it) {
+			r.Left = append(r.Left, it)
+		}
+	}
+	for _, it := range r.Before {
+		if !slices.Contains(r.After, it) {
+			r.Missing = append(r.Missing, it)
+		}
+	}
+	for _, s := range res.Steps {
+		switch s.Module {
+		case "kill_sessions":
+			for _, p := range lines(s.Values["killed"]) {
+				r.Session = append(r.Session, "process "+w.log.Text(p))
+			}
+		case "user_leftovers":
+			for _, p := range lines(s.Values["removed"]) {
+				r.Session = append(r.Session, w.log.Text(p))
+			}
+		}
+	}
+	return r
+}
+
+// lockedAt returns when the step tagged no_access was done.
+func lockedAt(res *executor.Result) time.Time {
+	for _, s := range res.Steps {
+		if slices.Contains(s.Tags, "no_access") && (s.Status == executor.OK || s.Status == executor.Changed) {
+			return s.Ended
+		}
+	}
+	return time.Time{}
+}
+
+// blocker names what kept a removal from finishing.
+func blocker(err error, res *executor.Result) string {
+	if te, is := errors.AsType[*transport.Error](err); is {
+		return "connection lost (" + string(te.Phase) + ")"
+	}
+	if se, is := errors.AsType[*executor.StepError](err); is {
+		return fmt.Sprintf("step %q: %s", se.Name, se.Msg)
+	}
+	return ""
+}
+
+// blocking names the first things that are left or missing.
+func blocking(r *grant.Receipt) string {
+	var s []string
+	for _, it := range r.Left {
+		s = append(s, strings.ReplaceAll(it, "\t", " "))
+	}
+	for _, it := range r.Missing {
+		s = append(s, "missing: "+strings.ReplaceAll(it, "\t", " "))
+	}
+	if len(s) > 5 {
+		s = append(s[:5], fmt.Sprintf("and %d more", len(s)-5))
+	}
+	return strings.Join(s, "; ")
+}
+
+// again ends this attempt and plans the next.
+func (w *work) again(ctx context.Context, cause error, blockedBy string, receipt *grant.Receipt) error {
+	outcome := "failed"
+	if te, is := errors.AsType[*transport.Error](cause); is {
+		outcome = "unreachable"
+		if !te.SafeToRetry {
+			outcome = "interrupted"
+		}
+	}
+	why := w.log.Text(cause.Error())
+	w.log.Note(0, "not removed yet: "+why)
+	if err := w.ended(ctx, outcome, why); err != nil {
+		return err
+	}
+	return w.settle(ctx, func(c *grant.Case) error {
+		return c.Retry(w.fence, w.e.Now(), why, w.log.Text(blockedBy), receipt, rand.Float64()) //nolint:gosec // jitter
+	})
+}
+
+// yield hands the job back because this process is told to stop.
+func (w *work) yield(ctx context.Context, cause error) error {
+	if err := w.ended(ctx, "interrupted", "runner was stopped: "+cause.Error()); err != nil {
+		return err
+	}
+	return w.settle(ctx, func(c *grant.Case) error { return c.Yield(w.fence, w.e.Now()) })
+}

@@ -1,0 +1,296 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"runner/engine/grant"
+	"runner/engine/inventory"
+	"runner/engine/lang"
+	"runner/engine/secret"
+	"runner/engine/template"
+)
+
+// Ask is a request for a grant.
+type Ask struct {
+	Credential string
+	Requester  string
+	Caller     string // who really asks
+	Operator   bool   // the caller may act for others
+	Reason     string
+	For        time.Duration // 0: the credential's default
+	Params     map[string]any
+	// GenerateKey makes a key pair for the grant instead of a password.
+	GenerateKey bool
+}
+
+// handover is what is sealed with a grant until it is collected.
+type handover struct {
+	Secrets    map[string]string `json:"secrets,omitempty"` // secret params by name
+	PrivateKey string            `json:"private_key,omitempty"`
+}
+
+// Request decides whether the grant may be and stores it with its jobs; the
+// device is not touched. Errors: *DeniedError, *InputError, lang.Problems.
+func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
+	cred := e.Inventory.Credentials[a.Credential]
+	if cred == nil {
+		return grant.Case{}, &InputError{e.unknownCredential(a.Credential)}
+	}
+	if err := allowed(cred, a); err != nil {
+		return grant.Case{}, err
+	}
+	length, err := duration(cred, a.For)
+	if err != nil {
+		return grant.Case{}, err
+	}
+	if err := e.alreadyHas(ctx, a); err != nil {
+		return grant.Case{}, err
+	}
+	forward, removal, err := e.slots(cred)
+	if err != nil {
+		return grant.Case{}, err
+	}
+	conn, err := e.Inventory.Resolve(cred.Name)
+	if err != nil {
+		return grant.Case{}, &InputError{err.Error()}
+	}
+	now := e.Now()
+	g := grant.Grant{ID: e.newID("g"), Requester: a.Requester, Caller: a.Caller, Reason: a.Reason, Credential: cred.Name,
+		Device: cred.Device, Creates: true, For: length}
+	g.Backstop = now.Add(grant.CreationWindow + length + cred.JIT.Margin)
+	if g.Account, err = accountName(cred); err != nil {
+		return grant.Case{}, err
+	}
+	dev := e.Inventory.Devices[cred.Device]
+	if g.UID, err = e.Store.ReserveUID(ctx, dev.Name, dev.UIDs.First, dev.UIDs.Last, now); err != nil {
+		return grant.Case{}, err
+	}
+	if err := e.plan(&g, cred, a, conn, forward, removal); err != nil {
+		return grant.Case{}, err
+	}
+	c := grant.New(g, e.newID("j"), e.newID("j"), now)
+	snaps := []grant.Snapshot{snapshot(forward), snapshot(removal)}
+	if err := e.Store.Create(ctx, c, snaps); err != nil {
+		if conflict, ok := errors.AsType[*grant.ConflictError](err); ok && conflict.What == "requester" {
+			return grant.Case{}, denyExisting(conflict.Existing)
+		}
+		return grant.Case{}, err
+	}
+	return c, nil
+}
+
+func snapshot(t *template.Template) grant.Snapshot {
+	return grant.Snapshot{Hash: t.Hash, Kind: string(t.Kind), Name: t.Name, Body: t.Body}
+}
+
+func (e *Engine) unknownCredential(name string) string {
+	var names []string
+	for n := range e.Inventory.Credentials {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	s := fmt.Sprintf("there is no credential %q", name)
+	if near := lang.Nearest(name, names); near != "" {
+		return s + fmt.Sprintf("; did you mean %q?", near)
+	}
+	if len(names) > 0 {
+		s += "; there are " + strings.Join(names, ", ")
+	}
+	return s
+}
+
+// allowed applies the credential's requesters. Without any only operators may.
+func allowed(cred *inventory.Credential, a Ask) error {
+	if !cred.JIT.Enabled {
+		return &DeniedError{Reason: fmt.Sprintf("credential %s has no just-in-time access (jit.enabled is false)", cred.Name)}
+	}
+	if a.Requester != a.Caller && !a.Operator {
+		return &DeniedError{Reason: fmt.Sprintf("%s is not an operator and cannot request for %s", a.Caller, a.Requester)}
+	}
+	if len(cred.Requesters) == 0 && a.Operator {
+		return nil
+	}
+	for _, r := range cred.Requesters {
+		if r == a.Requester {
+			return nil
+		}
+		if group, is := strings.CutPrefix(r, "@"); is && inGroup(a.Requester, group) {
+			return nil
+		}
+	}
+	if len(cred.Requesters) == 0 {
+		return &DeniedError{Reason: fmt.Sprintf("credential %s names no requesters, so only operators may request it", cred.Name)}
+	}
+	return &DeniedError{Reason: fmt.Sprintf("%s is not among the requesters of credential %s", a.Requester, cred.Name)}
+}
+
+// inGroup asks the controller's own user database.
+func inGroup(name, group string) bool {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return false
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return false
+	}
+	ids, err := u.GroupIds()
+	return err == nil && slices.Contains(ids, g.Gid)
+}
+
+func duration(cred *inventory.Credential, asked time.Duration) (time.Duration, error) {
+	switch {
+	case asked == 0:
+		return cred.JIT.Duration, nil
+	case asked < time.Minute:
+		return 0, &InputError{fmt.Sprintf("--for %s is too short: one minute is the least", asked)}
+	case asked > cred.JIT.MaxDuration:
+		return 0, &DeniedError{Reason: fmt.Sprintf("--for %s is longer than credential %s allows (%s)", asked, cred.Name, cred.JIT.MaxDuration)}
+	}
+	return asked, nil
+}
+
+// alreadyHas gives the clear refusal early; the store enforces it in any case.
+func (e *Engine) alreadyHas(ctx context.Context, a Ask) error {
+	cs, err := e.Store.Cases(ctx, grant.Filter{Requester: a.Requester, Credential: a.Credential, States: openStates})
+	if err != nil {
+		return err
+	}
+	if len(cs) > 0 {
+		return denyExisting(cs[0].Grant)
+	}
+	return nil
+}
+
+// openStates are the states of grants that are not over.
+var openStates = []string{string(grant.Requested), string(grant.WaitingApproval), string(grant.Creating), string(grant.Active), string(grant.Ending)}
+
+func denyExisting(g grant.Grant) error {
+	return &DeniedError{Existing: &g, Reason: fmt.Sprintf("%s already has grant %s of credential %s: it is %s and expires at %s",
+		g.Requester, g.ID, g.Credential, g.State, g.Expires.UTC().Format(time.RFC3339))}
+}
+
+// slots returns the templates of the credential.
+func (e *Engine) slots(cred *inventory.Credential) (forward, removal *template.Template, err error) {
+	if cred.JIT.Type != "" && cred.JIT.Type != "create_delete" {
+		return nil, nil, &InputError{fmt.Sprintf("credential %s has jit type %s: this runner does create_delete only", cred.Name, cred.JIT.Type)}
+	}
+	if forward, err = e.Templates.Get(template.Create, cred.JIT.Create); err != nil {
+		return nil, nil, &InputError{err.Error()}
+	}
+	if removal, err = e.Templates.Get(template.Delete, cred.JIT.Delete); err != nil {
+		return nil, nil, &InputError{err.Error()}
+	}
+	for _, t := range []*template.Template{forward, removal} {
+		if !t.Enabled {
+			return nil, nil, &InputError{fmt.Sprintf("template %s/%s is not enabled", t.Kind, t.Name)}
+		}
+	}
+	return forward, removal, nil
+}
+
+// accountName renders the credential's pattern with a fresh id.
+func accountName(cred *inventory.Credential) (string, error) {
+	v, err := cred.Account.Eval(lang.Env{"id": secret.NewID()})
+	if err != nil {
+		return "", &InputError{fmt.Sprintf("account name of credential %s: %v", cred.Name, err)}
+	}
+	return fmt.Sprint(v), nil
+}
+
+// plan resolves the parameters and pins everything that running and removing
+// the grant needs.
+func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *inventory.Connection, forward, removal *template.Template) error {
+	given := map[string]any{}
+	for k, v := range a.Params {
+		given[k] = v
+	}
+	var hand handover
+	if a.GenerateKey || cred.Password == "none" && given["public_key"] == nil {
+		private, public, err := newKeyPair(g.Account)
+		if err != nil {
+			return err
+		}
+		hand.PrivateKey, given["public_key"] = private, public
+	}
+	if given["public_key"] != nil && takes(forward, "password_login") && given["password_login"] == nil {
+		given["password_login"] = false
+	}
+	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(conn, 0)}
+	params, err := forward.Resolve(cred.Params, given, env, generate)
+	if err != nil {
+		return &InputError{err.Error()}
+	}
+	open := map[string]any{}
+	hand.Secrets = map[string]string{}
+	for name, v := range params {
+		if s, is := v.(secret.Value); is {
+			hand.Secrets[name] = s.Reveal() //nolint:forbidigo // on its way into the seal
+			continue
+		}
+		open[name] = v
+	}
+	plain, err := json.Marshal(hand)
+	if err != nil {
+		return fmt.Errorf("engine: hand-over: %w", err)
+	}
+	if g.Sealed, err = e.Key.Seal(plain, g.ID); err != nil {
+		return err
+	}
+	if g.Plan.Params, err = json.Marshal(open); err != nil {
+		return fmt.Errorf("engine: params: %w", err)
+	}
+	pin := connection{Connection: *conn, UIDs: e.Inventory.Devices[cred.Device].UIDs, Margin: cred.JIT.Margin, MaxDuration: cred.JIT.MaxDuration}
+	if g.Plan.Connection, err = json.Marshal(pin); err != nil {
+		return fmt.Errorf("engine: connection: %w", err)
+	}
+	g.Plan.Forward, g.Plan.Removal = forward.Hash, removal.Hash
+	g.Plan.Longest = longest(forward)
+	return nil
+}
+
+// takes reports whether a template has a parameter.
+func takes(t *template.Template, name string) bool {
+	return slices.ContainsFunc(t.Params, func(p template.Param) bool { return p.Name == name })
+}
+
+// longest returns the longest time a step of t may take on the device.
+func longest(t *template.Template) time.Duration {
+	most := t.Timeout
+	var walk func([]*template.Step)
+	walk = func(ss []*template.Step) {
+		for _, s := range ss {
+			most = max(most, s.Timeout)
+			walk(s.Block)
+			walk(s.Rescue)
+			walk(s.Always)
+		}
+	}
+	walk(t.Steps)
+	return max(most, time.Minute)
+}
+
+// generate makes a secret as a template's parameter asks for.
+func generate(length int, classes []string) (secret.Value, error) {
+	return secret.Generate(secret.Spec{Length: length, Classes: classes})
+}
+
+// grantEnv is what templates see as grant. skew is added to the times that
+// the device itself is to enforce, which it reads on its own clock.
+func grantEnv(g *grant.Grant, skew time.Duration) map[string]any {
+	return map[string]any{
+		"id": g.ID, "account": g.Account, "requester": g.Requester, "credential": g.Credential, "reason": g.Reason, "uid": g.UID,
+		"expires_at": g.Expires.UTC(), "backstop_at": g.Backstop.Add(skew).UTC().Truncate(time.Second), "requested_at": g.Requested.UTC(),
+	}
+}
+
+func deviceEnv(c *inventory.Connection, skew time.Duration) map[string]any {
+	return map[string]any{"id": c.Device, "name": c.Device, "address": c.Address, "platform": c.Platform, "skew_seconds": int64(skew / time.Second)}
+}
