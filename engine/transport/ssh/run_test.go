@@ -1,0 +1,50 @@
+package ssh
+
+import (
+	"testing"
+
+	"runner/engine/transport"
+)
+
+func TestBatchRunsAndTellsWhatHappened(t *testing.T) {
+	t.Parallel()
+	m := machine(t, "")
+	c := connTo(t, dialer(t), config(t, m, "root"))
+	var r record
+	ref := transport.Ref{Step: 1, Key: "uid", Default: "none"}
+	skipped := sh(3, "echo never")
+	skipped.When = transport.Eq{A: ref, B: transport.Lit{V: "no"}}
+	then := sh(4, `printf '%s' "$a_text"; _changed; _state 0 present`, arg("text", transport.Concat{transport.Lit{V: "uid is "}, ref}))
+	then.When = transport.Eq{A: ref, B: transport.Lit{V: int64(17)}}
+	fails := sh(5, "echo oops >&2; return 3")
+	err := c.Run(t.Context(), transport.Batch{ID: "x-1", Scope: "g-1", Steps: []transport.Step{
+		sh(1, `echo "$M $a_on"; _out uid 17; _say "hello there"`, arg("on", true)), skipped, then, fails, sh(6, "echo no"),
+	}}, r.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "B1; F1 uid=17; F1 msg=hello there; E1 rc=0; S3 when; B4; F4 state.0=present; E4 rc=0 changed; B5; E5 rc=3 failed; S6 failed"
+	if got := r.trace(); got != want {
+		t.Errorf("events\n got %s\nwant %s", got, want)
+	}
+	if got := r.output(1, transport.Stdout); got != "apply true\n" {
+		t.Errorf("step 1 wrote %q", got)
+	}
+	if got := r.output(4, transport.Stdout); got != "uid is 17" {
+		t.Errorf("step 4 wrote %q", got)
+	}
+	if got := r.output(5, transport.Stderr); got != "oops\n" {
+		t.Errorf("step 5 wrote %q", got)
+	}
+	left, err := m.Shell(t.Context(), "ls -A /run/runner; stat -c %a /run/runner")
+	if err != nil || left != "700\n" {
+		t.Errorf("/run/runner has %q, %v", left, err)
+	}
+	r = record{}
+	if err := c.Run(t.Context(), transport.Batch{ID: "x-2", Steps: []transport.Step{sh(1, "echo again")}}, r.sink); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.output(1, transport.Stdout); got != "again\n" {
+		t.Errorf("the second batch wrote %q", got)
+	}
+}
