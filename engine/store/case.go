@@ -1,0 +1,284 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"runner/engine/grant"
+)
+
+// The grants that have not ended, as the partial indexes say it: a query that
+// does not repeat these words does not use them.
+const open = `state NOT IN ('denied', 'cancelled', 'removed', 'gone')`
+
+const (
+	insertSnapshot = `INSERT INTO snapshots (` + snapshotColumns + `) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING`
+	insertGrant    = `INSERT INTO grants (` + grantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+	$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`
+	updateGrant = `UPDATE grants SET (state, requester, caller, reason, credential, device, account, uid, creates, requested_at, activated_at,
+	expires_at, for_ns, backstop_at, ended_at, ended_by, no_access_at, no_trace_at, failure, sealed, collected_at,
+	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt)
+	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
+	WHERE id = $1`
+	insertJob = `INSERT INTO jobs (` + jobColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
+	updateJob = `UPDATE jobs SET (grant_id, seq, kind, removal, state, device, due_at, ready_at, attempt, node, execution,
+	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at)
+	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) WHERE id = $1`
+
+	grantByID    = `SELECT ` + grantColumns + ` FROM grants WHERE id = $1`
+	jobsOfGrant  = `SELECT ` + jobColumns + ` FROM jobs WHERE grant_id = $1 ORDER BY seq`
+	sameUser     = `SELECT ` + grantColumns + ` FROM grants WHERE requester = $1 AND credential = $2 AND id <> $3 AND ` + open
+	sameAccount  = `SELECT ` + grantColumns + ` FROM grants WHERE device = $1 AND account = $2 AND id <> $3 AND creates = 1 AND ` + open
+	sameUID      = `SELECT ` + grantColumns + ` FROM grants WHERE device = $1 AND uid = $2 AND id <> $3 AND creates = 1 AND uid <> 0 AND ` + open
+	snapshotByID = `SELECT ` + snapshotColumns + ` FROM snapshots WHERE hash = $1`
+)
+
+// Create stores a grant with its jobs, its events and the templates that its
+// plan pins, all or nothing. A snapshot that is stored already is left alone.
+// It returns *grant.ConflictError with the grant in the way while the requester
+// holds another grant of the credential, or while another grant that creates
+// accounts has the account or the uid of the device.
+func (s *Store) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error {
+	if err := errors.Join(checkCase(&c), checkSnapshots(snaps)); err != nil {
+		return fmt.Errorf("store: create grant: %w", err)
+	}
+	n := normalCase(c)
+	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+		if err := noConflict(ctx, tx, &n.Grant); err != nil {
+			return err
+		}
+		for i := range snaps {
+			p := &snaps[i]
+			if _, err := tx.ExecContext(ctx, insertSnapshot, p.Hash, p.Kind, p.Name, notNil(p.Body)); err != nil {
+				return err
+			}
+		}
+		if err := pinned(ctx, tx, &n.Grant.Plan); err != nil {
+			return err
+		}
+		args, err := grantArgs(&n.Grant)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, insertGrant, args...); err != nil {
+			return err
+		}
+		if err := saveJobs(ctx, tx, nil, n.Jobs); err != nil {
+			return err
+		}
+		return appendAudit(ctx, tx, normalEvents(&c))
+	})
+	return s.main.explain("create grant "+c.Grant.ID, err)
+}
+
+// notNil keeps an empty body from becoming NULL.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// pinned makes sure that the templates of a plan are stored.
+func pinned(ctx context.Context, tx *sql.Tx, p *grant.Plan) error {
+	for _, hash := range []string{p.Forward, p.Removal} {
+		if hash == "" {
+			continue
+		}
+		if _, err := scanSnapshot(tx.QueryRowContext(ctx, snapshotByID, hash)); err != nil {
+			return notStored(hash, err)
+		}
+	}
+	return nil
+}
+
+func notStored(hash string, err error) error {
+	if isNone(err) {
+		return fmt.Errorf("the plan pins template %s, which is not stored: %w", hash, grant.ErrNotFound)
+	}
+	return err
+}
+
+// noConflict returns a *grant.ConflictError for the first grant in the way.
+func noConflict(ctx context.Context, tx *sql.Tx, g *grant.Grant) error {
+	if g.State.Final() {
+		return nil
+	}
+	check := func(what, q string, args ...any) error {
+		other, err := scanGrant(tx.QueryRowContext(ctx, q, args...))
+		if isNone(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return &grant.ConflictError{What: what, Existing: other}
+	}
+	if err := check("requester", sameUser, g.Requester, g.Credential, g.ID); err != nil || !g.Creates {
+		return err
+	}
+	if err := check("account", sameAccount, g.Device, g.Account, g.ID); err != nil || g.UID == 0 {
+		return err
+	}
+	return check("uid", sameUID, g.Device, g.UID, g.ID)
+}
+
+// saveJobs writes the jobs that differ from was, whose ids is starts with.
+// Those that stop running come first: the indexes allow one at a time.
+func saveJobs(ctx context.Context, tx *sql.Tx, was, is []grant.Job) error {
+	for _, running := range []bool{false, true} {
+		for i := range is {
+			if (is[i].State == grant.Running) != running || i < len(was) && is[i] == was[i] {
+				continue
+			}
+			q := updateJob
+			if i >= len(was) {
+				q = insertJob
+			}
+			_, err := tx.ExecContext(ctx, q, jobArgs(&is[i], i)...)
+			if err != nil {
+				return busyOr(err, is[i].State)
+			}
+		}
+	}
+	return nil
+}
+
+// busyOr tells the refusal of a second running job from other errors.
+func busyOr(err error, s grant.JobState) error {
+	if s == grant.Running && extended(err) == codeUnique {
+		return grant.ErrBusy
+	}
+	return err
+}
+
+// Case returns the grant with this id or unique prefix of an id, and its jobs
+// in the order in which they were added; see [Store.Audit] for its events. It
+// returns grant.ErrNotFound or *grant.AmbiguousError.
+func (s *Store) Case(ctx context.Context, idOrPrefix string) (grant.Case, error) {
+	var c grant.Case
+	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
+		id, err := resolve(ctx, tx, "grants", idOrPrefix)
+		if err != nil {
+			return err
+		}
+		c, err = loadCase(ctx, tx, id)
+		return err
+	})
+	return c, s.main.explain("grant "+idOrPrefix, err)
+}
+
+// loadCase returns grant.ErrNotFound when there is no such grant.
+func loadCase(ctx context.Context, tx *sql.Tx, id string) (c grant.Case, err error) {
+	c.Grant, err = scanGrant(tx.QueryRowContext(ctx, grantByID, id))
+	if isNone(err) {
+		return c, grant.ErrNotFound
+	}
+	if err != nil {
+		return c, err
+	}
+	rows, err := tx.QueryContext(ctx, jobsOfGrant, id)
+	c.Jobs, err = all(rows, err, scanJob)
+	return c, err
+}
+
+// Change loads a grant by its whole id, hands it to fn, and stores what fn made
+// of it together with the events that fn added, all in one transaction that no
+// other writer can come between. fn runs at most once and must not use the
+// store. It may add jobs but not take one away. An error of fn is returned as
+// it is and nothing is stored. Besides, Change returns grant.ErrNotFound,
+// grant.ErrBusy when a job would run while another one of the same device or
+// grant does, and *grant.ConflictError as Create does.
+func (s *Store) Change(ctx context.Context, grantID string, fn func(*grant.Case) error) error {
+	var theirs error
+	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+		was, err := loadCase(ctx, tx, grantID)
+		if err != nil {
+			return err
+		}
+		is := normalCase(was)
+		if theirs = fn(&is); theirs != nil {
+			return theirs
+		}
+		return saveCase(ctx, tx, &was, &is)
+	})
+	if theirs != nil {
+		return theirs
+	}
+	return s.main.explain("change grant "+grantID, err)
+}
+
+// saveCase writes what is different.
+func saveCase(ctx context.Context, tx *sql.Tx, was, is *grant.Case) error {
+	jobs, err := checkChange(was, is)
+	if err != nil {
+		return err
+	}
+	next := normalCase(grant.Case{Grant: is.Grant, Jobs: jobs})
+	if !reflect.DeepEqual(was.Grant, next.Grant) {
+		if err := saveGrant(ctx, tx, &was.Grant, &next.Grant); err != nil {
+			return err
+		}
+	}
+	if err := saveJobs(ctx, tx, was.Jobs, next.Jobs); err != nil {
+		return err
+	}
+	return appendAudit(ctx, tx, normalEvents(is))
+}
+
+func saveGrant(ctx context.Context, tx *sql.Tx, was, is *grant.Grant) error {
+	if keysOf(was) != keysOf(is) {
+		if err := noConflict(ctx, tx, is); err != nil {
+			return err
+		}
+	}
+	if was.Plan.Forward != is.Plan.Forward || was.Plan.Removal != is.Plan.Removal {
+		if err := pinned(ctx, tx, &is.Plan); err != nil {
+			return err
+		}
+	}
+	args, err := grantArgs(is)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, updateGrant, args...)
+	return err
+}
+
+// keys is what the unique indexes look at.
+type keys struct {
+	requester, credential, device, account string
+	uid                                    int64
+	creates, final                         bool
+}
+
+func keysOf(g *grant.Grant) keys {
+	return keys{g.Requester, g.Credential, g.Device, g.Account, g.UID, g.Creates, g.State.Final()}
+}
+
+// Snapshot returns the template with this hash, or grant.ErrNotFound. A body
+// that no longer has the hash is an error.
+func (s *Store) Snapshot(ctx context.Context, hash string) (grant.Snapshot, error) {
+	var p grant.Snapshot
+	err := s.main.readTx(ctx, func(tx *sql.Tx) (err error) {
+		p, err = scanSnapshot(tx.QueryRowContext(ctx, snapshotByID, hash))
+		if isNone(err) {
+			return grant.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return checkSnapshot(&p)
+	})
+	if err != nil {
+		return grant.Snapshot{}, s.main.explain("snapshot "+hash, err)
+	}
+	return p, nil
+}
+
+func scanSnapshot(r scanner) (p grant.Snapshot, err error) {
+	return p, r.Scan(&p.Hash, &p.Kind, &p.Name, &p.Body)
+}

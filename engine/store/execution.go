@@ -1,0 +1,135 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"runner/engine/grant"
+)
+
+const (
+	putExecution = `INSERT INTO executions (` + executionColumns + `)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+	ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error,
+	peer = excluded.peer, connect_ns = excluded.connect_ns, steps = excluded.steps, log_bytes = excluded.log_bytes, dropped = excluded.dropped`
+	putStep = `INSERT INTO steps (` + stepColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+	ON CONFLICT (execution, n) DO UPDATE SET name = excluded.name, module = excluded.module, status = excluded.status, rc = excluded.rc,
+	attempts = excluded.attempts, started_at = excluded.started_at, took_ns = excluded.took_ns, message = excluded.message,
+	reason = excluded.reason, log_from = excluded.log_from, log_to = excluded.log_to`
+	putChange = `INSERT INTO changes (` + changeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+	ON CONFLICT (grant_id, seq) DO UPDATE SET execution = excluded.execution, step = excluded.step, module = excluded.module,
+	object = excluded.object, state = excluded.state, before = excluded.before, after = excluded.after, undo = excluded.undo`
+	heldJob = `SELECT grant_id FROM jobs WHERE id = $1 AND attempt = $2 AND node = $3 AND state = 'running'`
+)
+
+// held returns the grant of the fence's job, or grant.ErrLeaseLost when the
+// job is no longer running as that attempt on that node. It holds until tx
+// ends. The empty fence holds always and has no grant.
+func held(ctx context.Context, tx *sql.Tx, f grant.Fence) (grantID string, err error) {
+	if f == (grant.Fence{}) {
+		return "", nil
+	}
+	grantID, err = scanText(tx.QueryRowContext(ctx, heldJob, f.Job, f.Attempt, f.Node))
+	if isNone(err) {
+		return "", grant.ErrLeaseLost
+	}
+	return grantID, err
+}
+
+// PutExecution stores an execution, or what is new about a stored one: its
+// end, outcome, error, peer, counts. What identifies it (job, grant, kind,
+// template, device, attempt, node, start) stays as it was first. It returns
+// grant.ErrLeaseLost, and stores nothing, unless the job of f, which has to be
+// that of e, still runs as that attempt on that node. The empty fence is for
+// executions that no job runs and is not checked; grant.ErrNotFound then says
+// that e names a job or grant that does not exist.
+func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error {
+	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+		grantID, err := held(ctx, tx, f)
+		if err != nil {
+			return err
+		}
+		if err := checkExecution(f, grantID, &e); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, putExecution, executionArgs(&e)...)
+		if extended(err) == codeForeignKey {
+			return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
+		}
+		return err
+	})
+	return s.main.explain("put execution "+e.ID, err)
+}
+
+// checkExecution refuses an execution that f does not guard.
+func checkExecution(f grant.Fence, grantID string, e *grant.Execution) error {
+	if err := checkID("execution", e.ID); err != nil {
+		return err
+	}
+	if f != (grant.Fence{}) && (e.JobID != f.Job || e.GrantID != grantID) {
+		return fmt.Errorf("%w: %s of grant %q, not %s of grant %q", errUnfenced, e.JobID, e.GrantID, f.Job, grantID)
+	}
+	return nil
+}
+
+// PutSteps stores step results of an execution, also over earlier ones of the
+// same number, all or none. The fence is as in [Store.PutExecution]. It returns
+// grant.ErrNotFound while the execution is not stored.
+func (s *Store) PutSteps(ctx context.Context, f grant.Fence, execution string, steps []grant.StepResult) error {
+	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+		if _, err := held(ctx, tx, f); err != nil {
+			return err
+		}
+		var job string
+		err := tx.QueryRowContext(ctx, `SELECT job_id FROM executions WHERE id = $1`, execution).Scan(maybeText{&job})
+		if isNone(err) {
+			return grant.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if f != (grant.Fence{}) && job != f.Job {
+			return errUnfenced
+		}
+		for i := range steps {
+			if _, err := tx.ExecContext(ctx, putStep, stepArgs(execution, &steps[i])...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return s.main.explain("put steps of "+execution, err)
+}
+
+// PutChanges stores what a grant changes on its device, also over earlier rows
+// of the same Seq, all or none: once it returned nil, intents are durable and
+// the device may be touched. The fence is as in [Store.PutExecution] and its
+// job has to be the grant's. An ad hoc run, which has no grant, stores its
+// changes under the id of its execution.
+func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error {
+	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+		of, err := held(ctx, tx, f)
+		if err != nil {
+			return err
+		}
+		if err := checkChanges(f, of, grantID); err != nil {
+			return err
+		}
+		for i := range cs {
+			if _, err := tx.ExecContext(ctx, putChange, changeArgs(grantID, &cs[i])...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return s.main.explain("put changes of "+grantID, err)
+}
+
+// checkChanges refuses changes of a grant that f does not guard.
+func checkChanges(f grant.Fence, of, grantID string) error {
+	if f != (grant.Fence{}) && of != grantID {
+		return fmt.Errorf("%w: its grant is %s, not %s", errUnfenced, of, grantID)
+	}
+	return checkID("grant", grantID)
+}

@@ -1,0 +1,300 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"runner/engine/grant"
+)
+
+// Memory is a store without a file or other processes: what [Store] does,
+// written as plainly as possible. It keeps nothing beyond its own life. The
+// zero value is not usable; see [NewMemory]. It is safe for concurrent use.
+type Memory struct {
+	mu         sync.Mutex
+	cases      map[string]grant.Case
+	snapshots  map[string]grant.Snapshot
+	executions map[string]grant.Execution
+	steps      map[string]map[int]grant.StepResult
+	changes    map[string]map[int]grant.Change
+	uids       map[string]*uidPool
+	marks      map[string]time.Time
+	logs       map[string][]grant.Chunk
+	events     []grant.Event
+}
+
+// NewMemory returns an empty store.
+func NewMemory() *Memory {
+	return &Memory{
+		cases: map[string]grant.Case{}, snapshots: map[string]grant.Snapshot{}, executions: map[string]grant.Execution{},
+		steps: map[string]map[int]grant.StepResult{}, changes: map[string]map[int]grant.Change{},
+		uids: map[string]*uidPool{}, marks: map[string]time.Time{}, logs: map[string][]grant.Chunk{},
+	}
+}
+
+// enter starts a method: nothing works on a context that has ended.
+func (m *Memory) enter(ctx context.Context) (leave func(), err error) {
+	m.mu.Lock()
+	if err := ctx.Err(); err != nil {
+		m.mu.Unlock()
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return m.mu.Unlock, nil
+}
+
+// Create does what [Store.Create] does.
+func (m *Memory) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := checkCase(&c); err != nil {
+		return fmt.Errorf("store: create grant: %w", err)
+	}
+	if err := checkSnapshots(snaps); err != nil {
+		return fmt.Errorf("store: create grant: %w", err)
+	}
+	n := normalCase(c)
+	if err := m.noConflict(&n.Grant); err != nil {
+		return fmt.Errorf("store: create grant %s: %w", c.Grant.ID, err)
+	}
+	if err := m.pinned(&n.Grant.Plan, snaps); err != nil {
+		return fmt.Errorf("store: create grant %s: %w", c.Grant.ID, err)
+	}
+	if _, ok := m.cases[n.Grant.ID]; ok {
+		return fmt.Errorf("store: create grant %s: the id is taken", c.Grant.ID)
+	}
+	if err := m.canSave(n.Jobs, nil); err != nil {
+		return fmt.Errorf("store: create grant %s: %w", c.Grant.ID, err)
+	}
+	for _, p := range snaps {
+		if _, ok := m.snapshots[p.Hash]; !ok {
+			p.Body = slices.Clone(notNil(p.Body))
+			m.snapshots[p.Hash] = p
+		}
+	}
+	m.cases[n.Grant.ID] = n
+	m.events = append(m.events, normalEvents(&c)...)
+	return nil
+}
+
+func (m *Memory) pinned(p *grant.Plan, snaps []grant.Snapshot) error {
+	for _, hash := range []string{p.Forward, p.Removal} {
+		_, ok := m.snapshots[hash]
+		if hash != "" && !ok && !slices.ContainsFunc(snaps, func(s grant.Snapshot) bool { return s.Hash == hash }) {
+			return fmt.Errorf("the plan pins template %s, which is not stored: %w", hash, grant.ErrNotFound)
+		}
+	}
+	return nil
+}
+
+func (m *Memory) noConflict(g *grant.Grant) error {
+	for _, what := range []string{"requester", "account", "uid"} {
+		for id := range m.cases {
+			other := m.cases[id].Grant
+			if slices.Contains(conflicts(g, &other), what) {
+				return &grant.ConflictError{What: what, Existing: normalGrant(other)}
+			}
+		}
+	}
+	return nil
+}
+
+// canSave refuses job ids of other grants and a second running job of a device
+// or grant. was are the jobs that jobs replace.
+func (m *Memory) canSave(jobs, was []grant.Job) error {
+	var busy bool
+	devices := map[string]bool{}
+	for i := range jobs {
+		isNew := !slices.ContainsFunc(was, func(j grant.Job) bool { return j.ID == jobs[i].ID })
+		if _, taken := m.job(jobs[i].ID); taken && isNew {
+			return fmt.Errorf("job id %s is taken", jobs[i].ID)
+		}
+		if jobs[i].State == grant.Running {
+			busy = busy || len(devices) > 0
+			devices[jobs[i].Device] = true
+		}
+	}
+	for id := range m.cases {
+		for _, j := range m.cases[id].Jobs {
+			if j.State == grant.Running && devices[j.Device] && !slices.ContainsFunc(jobs, func(k grant.Job) bool { return k.ID == j.ID }) {
+				busy = true
+			}
+		}
+	}
+	if busy {
+		return grant.ErrBusy
+	}
+	return nil
+}
+
+func (m *Memory) job(id string) (grant.Job, bool) {
+	for _, c := range m.cases {
+		if j := c.Job(id); j != nil {
+			return *j, true
+		}
+	}
+	return grant.Job{}, false
+}
+
+// Change does what [Store.Change] does. fn must not use the store.
+func (m *Memory) Change(ctx context.Context, grantID string, fn func(*grant.Case) error) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	was, ok := m.cases[grantID]
+	if !ok {
+		return fmt.Errorf("store: change grant %s: %w", grantID, grant.ErrNotFound)
+	}
+	is := normalCase(was)
+	if err := fn(&is); err != nil {
+		return err
+	}
+	if err := m.save(&was, &is); err != nil {
+		return fmt.Errorf("store: change grant %s: %w", grantID, err)
+	}
+	return nil
+}
+
+func (m *Memory) save(was, is *grant.Case) error {
+	jobs, err := checkChange(was, is)
+	if err != nil {
+		return err
+	}
+	if keysOf(&was.Grant) != keysOf(&is.Grant) {
+		if err := m.noConflict(&is.Grant); err != nil {
+			return err
+		}
+	}
+	if err := m.pinned(&is.Grant.Plan, nil); err != nil {
+		return err
+	}
+	if err := m.canSave(jobs, was.Jobs); err != nil {
+		return err
+	}
+	m.cases[is.Grant.ID] = normalCase(grant.Case{Grant: is.Grant, Jobs: jobs})
+	m.events = append(m.events, normalEvents(is)...)
+	return nil
+}
+
+// resolveKey returns the key that idOrPrefix stands for.
+func resolveKey[V any](in map[string]V, idOrPrefix string) (string, error) {
+	if _, ok := in[idOrPrefix]; ok {
+		return idOrPrefix, nil
+	}
+	var ids []string
+	for _, id := range slices.Sorted(maps.Keys(in)) {
+		if idOrPrefix != "" && strings.HasPrefix(id, idOrPrefix) && len(ids) < candidates {
+			ids = append(ids, id)
+		}
+	}
+	switch len(ids) {
+	case 0:
+		return "", grant.ErrNotFound
+	case 1:
+		return ids[0], nil
+	}
+	return "", &grant.AmbiguousError{Prefix: idOrPrefix, Candidates: ids}
+}
+
+// Case does what [Store.Case] does.
+func (m *Memory) Case(ctx context.Context, idOrPrefix string) (grant.Case, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return grant.Case{}, err
+	}
+	defer leave()
+	id, err := resolveKey(m.cases, idOrPrefix)
+	if err != nil {
+		return grant.Case{}, fmt.Errorf("store: grant %s: %w", idOrPrefix, err)
+	}
+	return normalCase(m.cases[id]), nil
+}
+
+// Job does what [Store.Job] does.
+func (m *Memory) Job(ctx context.Context, idOrPrefix string) (grant.Job, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return grant.Job{}, err
+	}
+	defer leave()
+	jobs := map[string]grant.Job{}
+	for _, j := range m.allJobs() {
+		jobs[j.ID] = j
+	}
+	id, err := resolveKey(jobs, idOrPrefix)
+	if err != nil {
+		return grant.Job{}, fmt.Errorf("store: job %s: %w", idOrPrefix, err)
+	}
+	return jobs[id], nil
+}
+
+func (m *Memory) allJobs() (jobs []grant.Job) {
+	for id := range m.cases {
+		jobs = append(jobs, m.cases[id].Jobs...)
+	}
+	return jobs
+}
+
+// Snapshot does what [Store.Snapshot] does.
+func (m *Memory) Snapshot(ctx context.Context, hash string) (grant.Snapshot, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return grant.Snapshot{}, err
+	}
+	defer leave()
+	p, ok := m.snapshots[hash]
+	if !ok {
+		return p, fmt.Errorf("store: snapshot %s: %w", hash, grant.ErrNotFound)
+	}
+	p.Body = slices.Clone(p.Body)
+	return p, nil
+}
+
+// Audit does what [Store.Audit] does.
+func (m *Memory) Audit(ctx context.Context, grantID string) ([]grant.Event, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	var list []grant.Event
+	for _, e := range m.events {
+		if grantID == "" || e.Grant == grantID {
+			e.Detail = maps.Clone(e.Detail)
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+// Mark does what [Store.Mark] does.
+func (m *Memory) Mark(ctx context.Context, what string, at time.Time) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if was, ok := m.marks[what]; !ok || at.After(was) {
+		m.marks[what] = time.UnixMilli(at.UnixMilli()).UTC()
+	}
+	return nil
+}
+
+// Marked does what [Store.Marked] does.
+func (m *Memory) Marked(ctx context.Context, what string) (time.Time, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer leave()
+	return m.marks[what], nil
+}

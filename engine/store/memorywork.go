@@ -1,0 +1,310 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"runner/engine/grant"
+)
+
+// inOrder returns the values by ascending key.
+func inOrder[V any](in map[int]V) (list []V) {
+	for _, k := range slices.Sorted(maps.Keys(in)) {
+		list = append(list, in[k])
+	}
+	return list
+}
+
+// held returns the grant of the fence's job, or grant.ErrLeaseLost.
+func (m *Memory) held(f grant.Fence) (grantID string, err error) {
+	if f == (grant.Fence{}) {
+		return "", nil
+	}
+	j, ok := m.job(f.Job)
+	if !ok || j.State != grant.Running || j.Attempt != f.Attempt || j.Node != f.Node {
+		return "", grant.ErrLeaseLost
+	}
+	return j.GrantID, nil
+}
+
+// PutExecution does what [Store.PutExecution] does.
+func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	of, err := m.held(f)
+	if err == nil {
+		err = checkExecution(f, of, &e)
+	}
+	if err == nil {
+		err = m.refers(&e)
+	}
+	if err != nil {
+		return fmt.Errorf("store: put execution %s: %w", e.ID, err)
+	}
+	n := normalExecution(e)
+	if was, ok := m.executions[e.ID]; ok {
+		n.JobID, n.GrantID, n.Kind, n.Template, n.Device = was.JobID, was.GrantID, was.Kind, was.Template, was.Device
+		n.Attempt, n.Node, n.Started = was.Attempt, was.Node, was.Started
+	}
+	m.executions[e.ID] = n
+	return nil
+}
+
+// refers refuses an execution of a job or grant that does not exist.
+func (m *Memory) refers(e *grant.Execution) error {
+	_, hasJob := m.job(e.JobID)
+	_, hasGrant := m.cases[e.GrantID]
+	if e.JobID != "" && !hasJob || e.GrantID != "" && !hasGrant {
+		return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
+	}
+	return nil
+}
+
+// PutSteps does what [Store.PutSteps] does.
+func (m *Memory) PutSteps(ctx context.Context, f grant.Fence, execution string, steps []grant.StepResult) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	_, err = m.held(f)
+	if err == nil {
+		err = m.stepsOf(f, execution)
+	}
+	if err != nil {
+		return fmt.Errorf("store: put steps of %s: %w", execution, err)
+	}
+	if m.steps[execution] == nil {
+		m.steps[execution] = map[int]grant.StepResult{}
+	}
+	for _, s := range steps {
+		m.steps[execution][s.N] = normalStep(s)
+	}
+	return nil
+}
+
+func (m *Memory) stepsOf(f grant.Fence, execution string) error {
+	e, ok := m.executions[execution]
+	if !ok {
+		return grant.ErrNotFound
+	}
+	if f != (grant.Fence{}) && e.JobID != f.Job {
+		return errUnfenced
+	}
+	return nil
+}
+
+// PutChanges does what [Store.PutChanges] does.
+func (m *Memory) PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	of, err := m.held(f)
+	if err == nil {
+		err = checkChanges(f, of, grantID)
+	}
+	if err != nil {
+		return fmt.Errorf("store: put changes of %s: %w", grantID, err)
+	}
+	if m.changes[grantID] == nil {
+		m.changes[grantID] = map[int]grant.Change{}
+	}
+	for _, c := range cs {
+		m.changes[grantID][c.Seq] = normalChange(c)
+	}
+	return nil
+}
+
+// uidPool is what became of the uids of a device.
+type uidPool struct {
+	first, last, latest int64
+	at                  time.Time // of the latest reservation
+	reserved            map[int64]time.Time
+	burned              map[int64]bool
+}
+
+func (m *Memory) pool(device string) *uidPool {
+	p := m.uids[device]
+	if p == nil {
+		p = &uidPool{reserved: map[int64]time.Time{}, burned: map[int64]bool{}}
+		m.uids[device] = p
+	}
+	return p
+}
+
+// ReserveUID does what [Store.ReserveUID] does.
+func (m *Memory) ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	if err := checkRange(first, last); err != nil {
+		return 0, fmt.Errorf("store: reserve a uid on %s: %w", device, err)
+	}
+	p := m.pool(device)
+	uid, ok := p.unused(first, last)
+	if !ok {
+		uid, ok = m.rested(device, p, first, last, now)
+	}
+	if !ok {
+		return 0, fmt.Errorf("store: reserve a uid on %s: %w", device, &grant.ExhaustedError{Device: device, First: first, Last: last})
+	}
+	p.first, p.last, p.latest, p.at = first, last, uid, stamp(now)
+	p.reserved[uid] = stamp(now)
+	return uid, nil
+}
+
+// unused goes round the range once, starting after the latest.
+func (p *uidPool) unused(first, last int64) (int64, bool) {
+	uid := p.latest
+	for range last - first + 1 {
+		if uid++; uid <= first || uid > last {
+			uid = first
+		}
+		if _, given := p.reserved[uid]; !given && !p.burned[uid] {
+			return uid, true
+		}
+	}
+	return 0, false
+}
+
+func (m *Memory) rested(device string, p *uidPool, first, last int64, now time.Time) (best int64, ok bool) {
+	held := map[int64]bool{}
+	for id := range m.cases {
+		if g := m.cases[id].Grant; g.Device == device && g.Creates && !g.State.Final() {
+			held[g.UID] = true
+		}
+	}
+	for uid, at := range p.reserved {
+		if uid < first || uid > last || p.burned[uid] || held[uid] || at.Add(UIDRest).After(now) {
+			continue
+		}
+		if was := p.reserved[best]; !ok || at.Before(was) || at.Equal(was) && uid < best {
+			best, ok = uid, true
+		}
+	}
+	return best, ok
+}
+
+// BurnUID does what [Store.BurnUID] does.
+func (m *Memory) BurnUID(ctx context.Context, device string, uid int64, _ time.Time) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	m.pool(device).burned[uid] = true
+	return nil
+}
+
+// UIDUse does what [Store.UIDUse] does.
+func (m *Memory) UIDUse(ctx context.Context, device string) (used, size int64, err error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer leave()
+	p := m.uids[device]
+	if p == nil || p.at.IsZero() {
+		return 0, 0, nil
+	}
+	for uid := p.first; uid <= p.last; uid++ {
+		if at, given := p.reserved[uid]; p.burned[uid] || given && at.Add(UIDRest).After(p.at) {
+			used++
+		}
+	}
+	return used, p.last - p.first + 1, nil
+}
+
+// AppendLog does what [Store.AppendLog] does.
+func (m *Memory) AppendLog(ctx context.Context, chunks []grant.Chunk) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	next := map[string][]grant.Chunk{}
+	for _, c := range chunks {
+		if err := checkChunk(&c); err != nil {
+			return fmt.Errorf("store: append to the log: %w", err)
+		}
+		if len(c.Data) == 0 {
+			continue
+		}
+		log, ok := next[c.Execution]
+		if !ok {
+			log = slices.Clone(m.logs[c.Execution])
+		}
+		if log, err = appended(log, c); err != nil {
+			return fmt.Errorf("store: append to the log: %w", err)
+		}
+		next[c.Execution] = log
+	}
+	maps.Copy(m.logs, next)
+	return nil
+}
+
+func appended(log []grant.Chunk, c grant.Chunk) ([]grant.Chunk, error) {
+	for _, old := range log {
+		if old.Offset == c.Offset && old.Step == c.Step && old.Stream == c.Stream && bytes.Equal(old.Data, c.Data) {
+			return log, nil
+		}
+	}
+	if len(log) > 0 && c.Offset < log[len(log)-1].End() {
+		return nil, overlap(&c, log[len(log)-1].End())
+	}
+	c.At, c.Data = time.UnixMilli(c.At.UnixMilli()).UTC(), bytes.Clone(c.Data)
+	return append(log, c), nil
+}
+
+// ReadLog does what [Store.ReadLog] does.
+func (m *Memory) ReadLog(ctx context.Context, execution string, from int64, limit int) ([]grant.Chunk, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	var list []grant.Chunk
+	for _, c := range m.logs[execution] {
+		if c.End() > from && len(list) < limited(limit) {
+			c.Data = bytes.Clone(c.Data)
+			list = append(list, c)
+		}
+	}
+	return cutFront(list, from), nil
+}
+
+// DropLog does what [Store.DropLog] does.
+func (m *Memory) DropLog(ctx context.Context, execution string, from, to int64) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	m.logs[execution] = slices.DeleteFunc(slices.Clone(m.logs[execution]), func(c grant.Chunk) bool { return c.Offset >= from && c.End() <= to })
+	return nil
+}
+
+// LogSize does what [Store.LogSize] does.
+func (m *Memory) LogSize(ctx context.Context, execution string) (stored, end int64, err error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer leave()
+	for _, c := range m.logs[execution] {
+		stored += int64(len(c.Data))
+		end = c.End()
+	}
+	return stored, end, nil
+}

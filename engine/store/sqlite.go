@@ -1,0 +1,164 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+
+	"runner/engine/grant"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// readers is how many connections of a file read at once.
+const readers = 4
+
+// Result codes of SQLite (sqlite.org/rescode.html) that mean something here.
+const (
+	codeBusy     = 5
+	codeFull     = 13
+	codeProtocol = 15 // lost the race for a lock of the WAL too often: busy
+
+	codeForeignKey = 787  // extended
+	codeUnique     = 2067 // extended: a unique index, not a primary key
+)
+
+// openFile opens one database and brings its schema up to date. The caller
+// holds the open lock: changing to WAL mode and migrating need the file alone.
+func openFile(ctx context.Context, path, synchronous, dir string) (file, error) {
+	f := file{path: path}
+	if err := createFile(path); err != nil {
+		return f, fmt.Errorf("store: create %s: %w", path, err)
+	}
+	q := url.Values{"_pragma": {
+		"busy_timeout(20)", // short, because SQLite waits without looking at the context; retry does the rest
+		"journal_mode(WAL)",
+		"synchronous(" + synchronous + ")",
+		"foreign_keys(1)",
+		"journal_size_limit(67108864)",
+	}, "_txlock": {"immediate"}, "_dqs": {"0"}, "_defensive": {"1"}}
+	var err error
+	if f.write, err = sql.Open("sqlite", dsn(path, q)); err != nil {
+		return f, fmt.Errorf("store: open %s: %w", path, err)
+	}
+	f.write.SetMaxOpenConns(1)
+	q.Set("_query_only", "1")
+	q.Del("_txlock")
+	if f.read, err = sql.Open("sqlite", dsn(path, q)); err != nil {
+		return f, errors.Join(fmt.Errorf("store: open %s: %w", path, err), f.write.Close())
+	}
+	f.read.SetMaxOpenConns(readers)
+	f.read.SetMaxIdleConns(readers)
+	if err := retry(ctx, func() error { return f.migrate(ctx, dir) }); err != nil {
+		return f, errors.Join(f.explain("open", err), f.close())
+	}
+	return f, nil
+}
+
+func dsn(path string, q url.Values) string {
+	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
+	return u.String()
+}
+
+// migrate runs the migrations that are missing.
+func (f file) migrate(ctx context.Context, dir string) error {
+	sub, err := fs.Sub(migrations, dir)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, f.write, sub)
+	if err != nil {
+		return err
+	}
+	has, knows, err := p.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if has > knows {
+		return fmt.Errorf("%w: it has schema %d and this runner knows up to %d: use that runner, or restore a backup from before the upgrade",
+			grant.ErrNewerSchema, has, knows)
+	}
+	if has < knows {
+		_, err = p.Up(ctx)
+	}
+	return err
+}
+
+// writeTx runs fn in one transaction that has the write lock from its start, so
+// that nothing changes between what fn reads and what it writes. It waits for
+// the lock until ctx ends. fn runs at most once.
+func (f file) writeTx(ctx context.Context, fn func(*sql.Tx) error) error {
+	var tx *sql.Tx
+	err := retry(ctx, func() (err error) {
+		tx, err = f.write.BeginTx(ctx, nil)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// readTx runs fn on one consistent view. fn may run more than once and has to
+// start from nothing each time.
+func (f file) readTx(ctx context.Context, fn func(*sql.Tx) error) error {
+	return retry(ctx, func() error {
+		tx, err := f.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		return fn(tx)
+	})
+}
+
+// retry repeats fn while the database is held by somebody else, until ctx ends.
+func retry(ctx context.Context, fn func() error) error {
+	for {
+		err := fn()
+		if c := code(err); c != codeBusy && c != codeProtocol {
+			return err
+		}
+		d := time.Millisecond + rand.N(4*time.Millisecond) //nolint:gosec // spreads waiters, hides nothing
+		if stop := pause(ctx, d); stop != nil {
+			return fmt.Errorf("the database is held by another process: %w", stop)
+		}
+	}
+}
+
+// code returns SQLite's primary result code, or 0 for other errors and nil.
+func code(err error) int { return extended(err) & 0xff }
+
+// extended returns SQLite's extended result code, or 0.
+func extended(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()
+	}
+	return 0
+}
+
+// explain wraps err with what was done, and says it when the disk is full.
+func (f file) explain(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if code(err) == codeFull {
+		return fmt.Errorf("store: %s: %w: nothing was written; make room on the disk of %s", what, grant.ErrDiskFull, filepath.Dir(f.path))
+	}
+	return fmt.Errorf("store: %s: %w", what, err)
+}

@@ -1,0 +1,433 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"runner/engine/grant"
+)
+
+func ids(jobs []grant.Job) string {
+	var list []string
+	for _, j := range jobs {
+		list = append(list, strings.TrimPrefix(j.ID, "j-000"))
+	}
+	return strings.Join(list, " ")
+}
+
+func dueJobs(t *testing.T, s ledger) {
+	ctx := t.Context()
+	due := func(now, limit int) string {
+		t.Helper()
+		return ids(must[[]grant.Job](t)(s.Due(ctx, at(now), limit)))
+	}
+	same(t, due(0, 0), "")
+	for n, device := range []string{"a", "a", "b", "c", "d"} {
+		c := newCase(n, device)
+		c.Jobs[0].Due, c.Jobs[1].Due = at(10-n), at(60-n)
+		ok(t, s.Create(ctx, c, nil))
+	}
+	same(t, due(5, 0), "")
+	same(t, due(6, 0), "4-c")
+	same(t, due(10, 0), "4-c 3-c 2-c 1-c") // one of device a
+	same(t, due(10, 2), "4-c 3-c")
+	same(t, due(57, 0), "4-d 3-d 2-c 1-c") // removals first; b and a are not due yet
+	same(t, due(60, 0), "4-d 3-d 2-d 1-d")
+	same(t, due(60, 1), "4-d")
+
+	ok(t, s.Change(ctx, "g-0000", run(0, "n-1"))) // keeps all of device a
+	same(t, due(60, 0), "4-d 3-d 2-d")
+	pauseAs := func(until time.Time) func(*grant.Case) error {
+		return func(c *grant.Case) error {
+			c.Jobs[1].State, c.Jobs[1].PausedUntil = grant.Paused, until
+			return nil
+		}
+	}
+	ok(t, s.Change(ctx, "g-0004", pauseAs(at(100))))
+	same(t, due(60, 0), "3-d 2-d 4-c")
+	same(t, due(99, 0), "3-d 2-d 4-c")
+	same(t, due(100, 0), "3-d 2-d 4-d") // it became ready last
+	ok(t, s.Change(ctx, "g-0004", pauseAs(time.Time{})))
+	same(t, due(-1000, 0), "4-d") // a pause without an end is none
+	for _, state := range []grant.JobState{grant.Done, grant.JobCancelled} {
+		ok(t, s.Change(ctx, "g-0004", func(c *grant.Case) error {
+			c.Jobs[0].State, c.Jobs[1].State = grant.Done, state
+			return nil
+		}))
+		same(t, due(200, 0), "3-d 2-d")
+	}
+	ok(t, s.Change(ctx, "g-0000", func(c *grant.Case) error {
+		c.Jobs[0].State, c.Jobs[0].Node, c.Jobs[0].Due = grant.Waiting, "", time.Time{}
+		return nil
+	}))
+	same(t, due(0, 0), "0-c") // no time is at once
+	same(t, due(200, 0), "3-d 2-d 1-d")
+
+	c := newCase(5, "e") // a grant on two devices runs one job at a time
+	c.Jobs[0].Device = "f"
+	ok(t, s.Create(ctx, c, nil))
+	same(t, due(200, 0), "3-d 2-d 1-d 5-d")
+	ok(t, s.Change(ctx, "g-0005", run(0, "n-1")))
+	same(t, due(200, 0), "3-d 2-d 1-d")
+}
+
+func nextDue(t *testing.T, s ledger) {
+	ctx := t.Context()
+	next := func(after int) string {
+		t.Helper()
+		when, is, err := s.NextDue(ctx, at(after))
+		ok(t, err)
+		if !is {
+			return "never"
+		}
+		return when.Sub(kept(t0)).String()
+	}
+	same(t, next(0), "never")
+	ok(t, s.Create(ctx, newCase(1, "a"), nil))
+	c := newCase(2, "b")
+	c.Jobs[0].Due, c.Jobs[1].Due = at(30), at(90)
+	ok(t, s.Create(ctx, c, nil))
+	same(t, next(-1), "0s")
+	same(t, next(0), "30s")
+	same(t, next(30), "1m0s")
+	same(t, next(60), "1m30s")
+	same(t, next(90), "never")
+	ok(t, s.Change(ctx, "g-0002", func(c *grant.Case) error {
+		c.Jobs[1].State, c.Jobs[1].PausedUntil = grant.Paused, at(120)
+		return run(0, "n-1")(c)
+	}))
+	same(t, next(0), "1m0s")
+	same(t, next(60), "2m0s")
+}
+
+// leased returns a store with a running create job and its fence.
+func leased(t *testing.T, s ledger) grant.Fence {
+	t.Helper()
+	ok(t, s.Create(t.Context(), newCase(1, "db1"), nil))
+	ok(t, s.Change(t.Context(), "g-0001", run(0, "n-1")))
+	return grant.Fence{Job: "j-0001-c", Attempt: 1, Node: "n-1"}
+}
+
+func fenced(t *testing.T, s ledger) {
+	ctx := t.Context()
+	f := leased(t, s)
+	e := grant.Execution{ID: "x-1", JobID: f.Job, GrantID: "g-0001", Kind: grant.Create, Started: t0, Node: "n-1", Attempt: 1}
+	ok(t, s.PutExecution(ctx, f, e))
+	ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{{N: 1, Status: "ok"}}))
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 1, State: "intended"}}))
+
+	late := func(f grant.Fence) {
+		t.Helper()
+		e.Outcome = "ok"
+		want(t, s.PutExecution(ctx, f, e), grant.ErrLeaseLost)
+		want(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{{N: 1, Status: "changed"}, {N: 2}}), grant.ErrLeaseLost)
+		want(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 1, State: "done"}, {Seq: 2}}), grant.ErrLeaseLost)
+		same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")).Outcome, "")
+		same(t, must[[]grant.StepResult](t)(s.Steps(ctx, "x-1")), []grant.StepResult{{N: 1, Status: "ok"}})
+		same(t, must[[]grant.Change](t)(s.Changes(ctx, "g-0001")), []grant.Change{{Seq: 1, State: "intended"}})
+	}
+	late(grant.Fence{Job: f.Job, Attempt: 2, Node: f.Node})
+	late(grant.Fence{Job: f.Job, Attempt: f.Attempt, Node: "n-2"})
+	late(grant.Fence{Job: "j-none", Attempt: f.Attempt, Node: f.Node})
+	late(grant.Fence{Node: f.Node})
+	for _, state := range []grant.JobState{grant.Waiting, grant.Done, grant.JobCancelled} {
+		ok(t, s.Change(ctx, "g-0001", func(c *grant.Case) error { c.Jobs[0].State = state; return nil }))
+		late(f)
+	}
+	ok(t, s.Change(ctx, "g-0001", run(0, "n-1"))) // the same node, one attempt later
+	late(f)
+	f.Attempt = 2
+	ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{{N: 1, Status: "failed"}}))
+}
+
+func fenceOfAnother(t *testing.T, s ledger) {
+	ctx := t.Context()
+	f := leased(t, s)
+	ok(t, s.Create(ctx, newCase(2, "db2"), nil))
+	ok(t, s.PutExecution(ctx, grant.Fence{}, grant.Execution{ID: "x-2", JobID: "j-0002-c", GrantID: "g-0002"}))
+	for _, e := range []grant.Execution{
+		{ID: "x-3", JobID: "j-0002-c", GrantID: "g-0002"},
+		{ID: "x-3", JobID: f.Job, GrantID: "g-0002"},
+		{ID: "x-3"},
+		{ID: "", JobID: f.Job, GrantID: "g-0001"},
+	} {
+		if s.PutExecution(ctx, f, e) == nil {
+			t.Errorf("%+v was stored under the fence of %s", e, f.Job)
+		}
+	}
+	if s.PutSteps(ctx, f, "x-2", []grant.StepResult{{N: 1}}) == nil || s.PutChanges(ctx, f, "g-0002", []grant.Change{{Seq: 1}}) == nil {
+		t.Error("stored under the fence of another job")
+	}
+	want(t, s.PutSteps(ctx, f, "x-none", nil), grant.ErrNotFound)
+	same(t, len(must[[]grant.Execution](t)(s.Executions(ctx, grant.Filter{}))), 1)
+	same(t, len(must[[]grant.StepResult](t)(s.Steps(ctx, "x-2"))), 0)
+	same(t, len(must[[]grant.Change](t)(s.Changes(ctx, "g-0002"))), 0)
+}
+
+func adHoc(t *testing.T, s ledger) {
+	ctx := t.Context()
+	e := grant.Execution{ID: "x-1", Template: "create/a@1", Device: "db1", Node: "n-1", Started: t0}
+	ok(t, s.PutExecution(ctx, grant.Fence{}, e))
+	ok(t, s.PutSteps(ctx, grant.Fence{}, "x-1", []grant.StepResult{{N: 2, Started: at(1), Took: 1500}, {N: 1, Name: "a", RC: -1}}))
+	ok(t, s.PutChanges(ctx, grant.Fence{}, "x-1", []grant.Change{{Execution: "x-1", Seq: 1, Undo: json.RawMessage(`{ }`)}}))
+	e.Started = kept(t0)
+	same(t, must[grant.Execution](t)(s.Execution(ctx, "x-")), e)
+	same(t, must[[]grant.StepResult](t)(s.Steps(ctx, "x-1")), []grant.StepResult{{N: 1, Name: "a", RC: -1}, {N: 2, Started: kept(at(1)), Took: 1500}})
+	same(t, must[[]grant.Change](t)(s.Changes(ctx, "x-1")), []grant.Change{{Execution: "x-1", Seq: 1, Undo: json.RawMessage(`{ }`)}})
+	want(t, s.PutExecution(ctx, grant.Fence{}, grant.Execution{ID: "x-2", JobID: "j-none"}), grant.ErrNotFound)
+	want(t, s.PutExecution(ctx, grant.Fence{}, grant.Execution{ID: "x-2", GrantID: "g-none"}), grant.ErrNotFound)
+	_, err := s.Execution(ctx, "x-2")
+	want(t, err, grant.ErrNotFound)
+}
+
+func executionIdentity(t *testing.T, s ledger) {
+	ctx := t.Context()
+	first := grant.Execution{ID: "x-1", Kind: grant.Create, Template: "t", Device: "db1", Node: "n-1", Attempt: 1, Started: kept(t0), Steps: 3}
+	ok(t, s.PutExecution(ctx, grant.Fence{}, first))
+	second := grant.Execution{
+		ID: "x-1", Kind: grant.Delete, Template: "u", Device: "db2", Node: "n-2", Attempt: 2, Started: at(1),
+		Ended: at(2), Outcome: "failed", Error: "e", Peer: "p", Connect: 7, Steps: 4, LogBytes: 5, Dropped: 6,
+	}
+	ok(t, s.PutExecution(ctx, grant.Fence{}, second))
+	first.Ended, first.Outcome, first.Error, first.Peer = kept(at(2)), "failed", "e", "p"
+	first.Connect, first.Steps, first.LogBytes, first.Dropped = 7, 4, 5, 6
+	same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")), first)
+}
+
+func changesUpsert(t *testing.T, s ledger) {
+	ctx := t.Context()
+	f := leased(t, s)
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 2, Object: "b", State: "intended"}, {Seq: 1, Object: "a", State: "intended"}}))
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 2, Object: "b", State: "done", Before: "x", After: "y", Step: 4, Module: "user", Undo: json.RawMessage(`1`)}}))
+	same(t, must[[]grant.Change](t)(s.Changes(ctx, "g-0001")), []grant.Change{
+		{Seq: 1, Object: "a", State: "intended"},
+		{Seq: 2, Object: "b", State: "done", Before: "x", After: "y", Step: 4, Module: "user", Undo: json.RawMessage(`1`)},
+	})
+}
+
+const day = 24 * 3600
+
+// reserve reserves one uid of 100 to 103 and returns it as text.
+func reserve(t *testing.T, s ledger, device string, now int) string {
+	t.Helper()
+	uid, err := s.ReserveUID(t.Context(), device, 100, 103, at(now))
+	if e, is := errors.AsType[*grant.ExhaustedError](err); is {
+		return fmt.Sprintf("none of %s %d-%d", e.Device, e.First, e.Last)
+	}
+	ok(t, err)
+	return fmt.Sprint(uid)
+}
+
+func use(t *testing.T, s ledger, device string) string {
+	t.Helper()
+	used, size, err := s.UIDUse(t.Context(), device)
+	ok(t, err)
+	return fmt.Sprint(used, " of ", size)
+}
+
+func uidsRest(t *testing.T, s ledger) {
+	same(t, use(t, s, "a"), "0 of 0")
+	for i, want := range []string{"100", "101", "102", "103", "none of a 100-103"} {
+		same(t, reserve(t, s, "a", i*day), want)
+	}
+	same(t, use(t, s, "a"), "4 of 4")
+	same(t, reserve(t, s, "b", 0), "100")
+	same(t, use(t, s, "b"), "1 of 4")
+	same(t, reserve(t, s, "a", 400*day-1), "none of a 100-103")
+	same(t, reserve(t, s, "a", 400*day), "100")
+	same(t, reserve(t, s, "a", 400*day), "none of a 100-103")
+	same(t, reserve(t, s, "a", 402*day), "101") // the one that rested longest
+	same(t, use(t, s, "a"), "3 of 4")           // 102 has rested just now
+	same(t, reserve(t, s, "a", 9000*day), "102")
+
+	uid, err := s.ReserveUID(t.Context(), "a", 90, 105, at(0)) // a larger range: on from the latest
+	ok(t, err)
+	same(t, uid, int64(104))
+	for _, want := range []int64{105, 90, 91} {
+		uid, err := s.ReserveUID(t.Context(), "a", 90, 105, at(0))
+		ok(t, err)
+		same(t, uid, want)
+	}
+	same(t, use(t, s, "a"), "8 of 16")
+	for _, bad := range [][2]int64{{0, 5}, {-3, 5}, {6, 5}} {
+		if _, err := s.ReserveUID(t.Context(), "c", bad[0], bad[1], t0); err == nil {
+			t.Errorf("the range %v was accepted", bad)
+		}
+	}
+}
+
+func uidsBurned(t *testing.T, s ledger) {
+	ok(t, s.BurnUID(t.Context(), "a", 103, t0))
+	same(t, use(t, s, "a"), "0 of 0")
+	same(t, reserve(t, s, "a", 0), "100")
+	ok(t, s.BurnUID(t.Context(), "a", 101, t0))
+	ok(t, s.BurnUID(t.Context(), "a", 100, t0))
+	same(t, reserve(t, s, "a", 0), "102")
+	same(t, use(t, s, "a"), "4 of 4")
+	same(t, reserve(t, s, "a", 399*day), "none of a 100-103")
+	same(t, reserve(t, s, "a", 9000*day), "102")
+	same(t, reserve(t, s, "a", 9000*day), "none of a 100-103")
+	same(t, reserve(t, s, "b", 0), "100")
+}
+
+func uidsHeld(t *testing.T, s ledger) {
+	c := newCase(1, "a")
+	c.Grant.UID, c.Grant.State = 100, grant.Ending
+	ok(t, s.Create(t.Context(), c, nil))
+	for range 4 {
+		reserve(t, s, "a", 0)
+	}
+	same(t, reserve(t, s, "a", 401*day), "101") // 100 is still to be removed
+	ok(t, s.Change(t.Context(), "g-0001", func(c *grant.Case) error { c.Grant.State = grant.Removed; return nil }))
+	same(t, reserve(t, s, "a", 401*day), "100")
+}
+
+func auditRows(t *testing.T, s ledger) {
+	ctx := t.Context()
+	ok(t, s.Create(ctx, newCase(1, "db1"), nil))
+	ok(t, s.Create(ctx, newCase(2, "db2"), nil))
+	ok(t, s.Change(ctx, "g-0001", func(c *grant.Case) error {
+		c.Events = []grant.Event{
+			{At: at(1), Actor: "ann", Action: "a", Detail: map[string]string{"b": "\xff<", "a": ""}},
+			{At: at(2), Actor: "runner", Action: "b", Detail: map[string]string{}},
+		}
+		return nil
+	}))
+	events := must[[]grant.Event](t)(s.Audit(ctx, "g-0001"))
+	same(t, events, []grant.Event{
+		{At: kept(t0), Actor: "root", Action: "grant.requested", Grant: "g-0001", Detail: map[string]string{"device": "db1"}},
+		{At: kept(at(1)), Actor: "ann", Action: "a", Grant: "g-0001", Detail: map[string]string{"b": "\uFFFD<", "a": ""}},
+		{At: kept(at(2)), Actor: "runner", Action: "b", Grant: "g-0001"},
+	})
+	same(t, len(must[[]grant.Event](t)(s.Audit(ctx, ""))), 4)
+	same(t, len(must[[]grant.Event](t)(s.Audit(ctx, "g-none"))), 0)
+	same(t, len(must[grant.Case](t)(s.Case(ctx, "g-0001")).Events), 0)
+}
+
+func marks(t *testing.T, s ledger) {
+	ctx := t.Context()
+	same(t, must[time.Time](t)(s.Marked(ctx, "swept")), time.Time{})
+	for _, m := range [][2]int{{5, 5}, {3, 5}, {7, 7}} {
+		ok(t, s.Mark(ctx, "swept", at(m[0])))
+		same(t, must[time.Time](t)(s.Marked(ctx, "swept")), kept(at(m[1])))
+	}
+	same(t, must[time.Time](t)(s.Marked(ctx, "served")), time.Time{})
+}
+
+func chunk(x string, offset int64, data string) grant.Chunk {
+	return grant.Chunk{Execution: x, Offset: offset, At: kept(t0), Step: 1, Stream: "stdout", Data: []byte(data)}
+}
+
+func readLog(t *testing.T, s ledger, x string, from int64, limit int) string {
+	t.Helper()
+	var parts []string
+	for _, c := range must[[]grant.Chunk](t)(s.ReadLog(t.Context(), x, from, limit)) {
+		same(t, c, chunk(x, c.Offset, string(c.Data)))
+		parts = append(parts, fmt.Sprintf("%d:%s", c.Offset, c.Data))
+	}
+	return strings.Join(parts, " ")
+}
+
+func logRanges(t *testing.T, s ledger) {
+	ok(t, s.AppendLog(t.Context(), []grant.Chunk{chunk("x-1", 0, "abc"), chunk("x-2", 0, "other"), chunk("x-1", 3, "de"), chunk("x-1", 10, "klm")}))
+	for _, c := range []struct {
+		from  int64
+		limit int
+		want  string
+	}{
+		{0, 0, "0:abc 3:de 10:klm"}, {0, 2, "0:abc 3:de"}, {-5, 1, "0:abc"}, {1, 2, "1:bc 3:de"}, {2, 0, "2:c 3:de 10:klm"}, {3, 1, "3:de"},
+		{4, 5, "4:e 10:klm"}, {5, 1, "10:klm"}, {9, 1, "10:klm"}, {10, 0, "10:klm"}, {12, 9, "12:m"}, {13, 9, ""}, {99, 9, ""},
+	} {
+		same(t, readLog(t, s, "x-1", c.from, c.limit), c.want)
+	}
+	same(t, readLog(t, s, "x-3", 0, 0), "")
+	stored, end, err := s.LogSize(t.Context(), "x-1")
+	ok(t, err)
+	same(t, fmt.Sprint(stored, end), "8 13")
+	stored, end, err = s.LogSize(t.Context(), "x-3")
+	ok(t, err)
+	same(t, fmt.Sprint(stored, end), "0 0")
+}
+
+func logAppend(t *testing.T, s ledger) {
+	ctx := t.Context()
+	c := chunk("x-1", 0, "abc")
+	c.At = t0
+	ok(t, s.AppendLog(ctx, []grant.Chunk{c}))
+	ok(t, s.AppendLog(ctx, []grant.Chunk{c, chunk("x-1", 3, ""), chunk("x-1", 3, "def")})) // again, and more
+	for _, bad := range []grant.Chunk{
+		chunk("x-1", 0, "abX"), chunk("x-1", 0, "ab"), chunk("x-1", 1, "bc"), chunk("x-1", 5, "fg"), chunk("x-1", -1, "z"), chunk("../x", 0, "z"),
+	} {
+		if s.AppendLog(ctx, []grant.Chunk{chunk("x-2", 0, "all or none"), bad}) == nil {
+			t.Errorf("%+v was stored", bad)
+		}
+	}
+	same(t, readLog(t, s, "x-1", 0, 0), "0:abc 3:def")
+	same(t, readLog(t, s, "x-2", 0, 0), "")
+	ok(t, s.AppendLog(ctx, nil))
+}
+
+func logDrop(t *testing.T, s ledger) {
+	ctx := t.Context()
+	var all []grant.Chunk
+	for i := range int64(1200) { // more than a batch
+		all = append(all, chunk("x-1", 2*i, "ab"))
+	}
+	ok(t, s.AppendLog(ctx, append(all, chunk("x-2", 2, "ab"))))
+	ok(t, s.DropLog(ctx, "x-1", 3, 2397)) // not the chunks that only begin or end inside
+	same(t, readLog(t, s, "x-1", 0, 0), "0:ab 2:ab 2396:ab 2398:ab")
+	same(t, readLog(t, s, "x-2", 0, 0), "2:ab")
+	ok(t, s.DropLog(ctx, "x-1", 0, 4))
+	same(t, readLog(t, s, "x-1", 0, 0), "2396:ab 2398:ab")
+	ok(t, s.DropLog(ctx, "x-1", 5, 5))
+	ok(t, s.DropLog(ctx, "x-none", 0, 100))
+	same(t, readLog(t, s, "x-1", 0, 0), "2396:ab 2398:ab")
+}
+
+func endedContext(t *testing.T, s ledger) {
+	ok(t, s.Create(t.Context(), newCase(1, "db1"), nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, caseErr := s.Case(ctx, "g-0001")
+	_, dueErr := s.Due(ctx, t0, 0)
+	_, logErr := s.ReadLog(ctx, "x-1", 0, 0)
+	for i, err := range []error{
+		caseErr, dueErr, logErr,
+		s.Create(ctx, newCase(2, "db2"), nil),
+		s.Change(ctx, "g-0001", func(*grant.Case) error { t.Error("called"); return nil }),
+		s.PutExecution(ctx, grant.Fence{}, grant.Execution{ID: "x-1"}),
+		s.AppendLog(ctx, []grant.Chunk{chunk("x-1", 0, "a")}),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%d: got %v", i, err)
+		}
+	}
+	same(t, len(must[[]grant.Case](t)(s.Cases(t.Context(), grant.Filter{}))), 1)
+}
+
+func copies(t *testing.T, s ledger) {
+	ctx := t.Context()
+	c := newCase(1, "db1")
+	c.Grant.Sealed, c.Grant.Receipt = []byte("abc"), &grant.Receipt{Left: []string{"x"}}
+	ok(t, s.Create(ctx, c, nil))
+	before := must[grant.Case](t)(s.Case(ctx, "g-0001"))
+	c.Grant.Sealed[0], c.Grant.Receipt.Left[0], c.Jobs[0].Node = 'X', "X", "X"
+	c.Events[0].Detail["device"] = "X"
+	got := must[grant.Case](t)(s.Case(ctx, "g-0001"))
+	same(t, got, before)
+	got.Grant.Sealed[0], got.Grant.Receipt.Left[0], got.Jobs[0].Node = 'X', "X", "X"
+	must[[]grant.Event](t)(s.Audit(ctx, ""))[0].Detail["device"] = "X"
+	_ = s.Change(ctx, "g-0001", func(c *grant.Case) error {
+		c.Grant.Sealed[0], c.Grant.Receipt.Left[0], c.Jobs[0].Node = 'X', "X", "X"
+		return errors.New("no")
+	})
+	same(t, must[grant.Case](t)(s.Case(ctx, "g-0001")), before)
+	same(t, must[[]grant.Event](t)(s.Audit(ctx, ""))[0].Detail["device"], "db1")
+	same(t, slices.Equal(before.Grant.Sealed, []byte("abc")), true)
+}
