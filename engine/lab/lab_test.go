@@ -365,8 +365,9 @@ func TestExecTellsExitStatusErrorTextAndInterruption(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigurationIsRefused(t *testing.T) {
-	t.Parallel()
+func TestAWrongConfigurationIsRefusedAndLeavesNothing(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
 	for why, cfg := range map[string]lab.Config{
 		"name":     {Name: "No_Name"},
 		"shell":    {Shell: "no-such-shell"},
@@ -381,5 +382,8 @@ func TestAWrongConfigurationIsRefused(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

@@ -52,6 +52,9 @@ func (p process) alive() bool {
 // kill ends the process with SIGKILL and returns when it is gone. A process that is
 // gone already, or whose number now belongs to another one, is no error.
 func (p process) kill() error {
+	if p.Pid == 0 { // never started
+		return nil
+	}
 	fd, err := unix.PidfdOpen(p.Pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
