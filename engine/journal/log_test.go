@@ -113,7 +113,7 @@ func (m *memory) text(stream string) string {
 	return b.String()
 }
 
-func maskOf(t testing.TB, secrets ...string) *secret.Mask {
+func maskOf(t *testing.T, secrets ...string) *secret.Mask {
 	t.Helper()
 	m := &secret.Mask{}
 	for _, s := range secrets {
@@ -127,7 +127,7 @@ func maskOf(t testing.TB, secrets ...string) *secret.Mask {
 // elapse lets time pass in the bubble of a synctest.
 func elapse(d time.Duration) { <-time.After(d) }
 
-func closeLog(t testing.TB, l *Log) {
+func closeLog(t *testing.T, l *Log) {
 	t.Helper()
 	if err := l.Close(t.Context()); err != nil {
 		t.Fatal(err)

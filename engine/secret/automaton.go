@@ -46,17 +46,17 @@ func (a *automaton) classify(patterns []string) {
 	next := 0
 	for b, u := range used {
 		if u {
-			a.class[b] = uint8(next) //nolint:gosec // at most 255
+			a.class[b] = uint8(next)
 			next++
 		}
 	}
-	a.width = int32(next) //nolint:gosec // at most 256
+	a.width = int32(next)
 	if next == len(used) {
 		return
 	}
 	for b, u := range used {
 		if !u {
-			a.class[b] = uint8(next) //nolint:gosec // at most 255
+			a.class[b] = uint8(next)
 		}
 	}
 	a.width++

@@ -16,12 +16,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-func newMask(t testing.TB, secrets ...string) *Mask {
-	t.Helper()
+func newMask(tb testing.TB, secrets ...string) *Mask {
+	tb.Helper()
 	m := &Mask{}
 	for _, s := range secrets {
 		if err := m.Add(New(s)); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return m
@@ -377,6 +377,11 @@ func BenchmarkStream(b *testing.B) {
 	run("mask/4-passwords", func(p []byte) int { return len(four.Write(p)) })
 	more := newMask(b, append(secrets, key.String())...).Stream()
 	run("mask/4-passwords-and-a-key", func(p []byte) int { return len(more.Write(p)) })
+	almost := newMask(b, key.String()).Stream()
+	text = bytes.Repeat([]byte(key.String()), size/key.Len()+1)[:size]
+	run("mask/nothing-but-a-key", func(p []byte) int { return len(almost.Write(p)) })
+	text = bytes.Repeat([]byte(key.String()[:40]+"\n"+key.String()[40:70]), size/71+1)[:size]
+	run("mask/almost-a-key", func(p []byte) int { return len(almost.Write(p)) })
 }
 
 func BenchmarkBuild(b *testing.B) {

@@ -137,13 +137,13 @@ func (s *Stream) show(p []byte) {
 // renew continues with the automaton of a set that has grown: what is held is
 // looked at again.
 func (s *Stream) renew(a *automaton) {
-	before := slices.Clone(s.hidden)
+	all := slices.Clone(s.hidden)
 	s.auto, s.state, s.hidden = a, 0, s.hidden[:0]
 	if a == nil {
 		return
 	}
 	s.scan(0)
-	all := append(before, s.hidden...)
+	all = append(all, s.hidden...)
 	slices.SortFunc(all, func(x, y span) int { return x.to - y.to })
 	s.hidden = nil
 	for _, h := range all {

@@ -141,7 +141,7 @@ func base64Forms(p []byte) []string {
 func utf16le(s string) []byte {
 	var out []byte
 	for _, u := range utf16.Encode([]rune(s)) {
-		out = append(out, byte(u), byte(u>>8))
+		out = append(out, byte(u&0xff), byte(u>>8))
 	}
 	return out
 }
