@@ -9,8 +9,3 @@ func lookup(n *Node, path string) *Node {
 	}
 	return n
 }
-
-// index is the last place of sub in s after the first rune, or the first.
-func index(s, sub string) int {
-	return strings.Index(s, sub)
-}

@@ -216,7 +216,11 @@ func (r *reader) node(a ast.Node, depth int) *Node {
 	}
 	switch x := a.(type) {
 	case *ast.MappingNode:
-		return r.mapping(x.Values, depth)
+		n := r.mapping(x.Values, depth)
+		if len(n.Entries) == 0 {
+			n.Pos = r.src.pos(off)
+		}
+		return n
 	case *ast.MappingValueNode:
 		return r.mapping([]*ast.MappingValueNode{x}, depth)
 	case *ast.SequenceNode:

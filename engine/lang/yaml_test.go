@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -39,7 +40,7 @@ func TestEveryByteOfAScalarKnowsItsPlace(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.key, n.Text, c.text)
 			continue
 		}
-		i := index(n.Text, c.sub)
+		i := strings.Index(n.Text, c.sub)
 		if p := n.At(i); p.Line != c.line || p.Col != c.col {
 			t.Errorf("%s: %q is at %v, want %d:%d", c.key, c.sub, p, c.line, c.col)
 		}
