@@ -44,7 +44,7 @@ command -v apt-get >/dev/null 2>&1 || give_up 'there is no apt-get here'
 [ "$(id -u)" -eq 0 ] || give_up 'installing needs root'
 
 # One installation at a time: a second one would take our policy for the host's own.
-exec 9>/run/lock/runner-packages.lock
+exec 9>/run/runner-packages.lock
 flock 9
 find_missing
 [ -n "$packages" ] || exit 0
