@@ -63,8 +63,10 @@ type Fields struct {
 	// What names the map in messages: `step "x"`.
 	What string
 
-	d     *Decoder
-	known []string
+	d       *Decoder
+	known   []string
+	skipped []string
+	missing map[string]Problem
 }
 
 // Map starts to read n, which messages call what. When n is not a map that is
@@ -111,9 +113,25 @@ func (f *Fields) Take(key string) *Node {
 func (f *Fields) Need(key, example string) *Node {
 	n := f.Take(key)
 	if n == nil && f.Node.Kind == MapNode {
-		f.d.Add(f.First(), "missing-key", "%s has no %q; write for example: %s: %s", f.What, key, key, example)
+		p := f.First().Problem("missing-key", "%s has no %q; write for example: %s: %s", f.What, key, key, example)
+		if f.missing == nil {
+			f.missing = map[string]Problem{}
+		}
+		f.missing[key] = p
+		f.d.Problems = append(f.d.Problems, p)
 	}
 	return n
+}
+
+// Meant takes back that a key is missing: it is there, misspelt, and that is
+// reported.
+func (f *Fields) Meant(key string) {
+	gone, ok := f.missing[key]
+	if !ok {
+		return
+	}
+	delete(f.missing, key)
+	f.d.Problems = slices.DeleteFunc(f.d.Problems, func(p Problem) bool { return p == gone })
 }
 
 // First returns the node at which what is missing is reported: the first key.
@@ -135,6 +153,10 @@ func (f *Fields) Key(key string) *Node {
 	return f.Node
 }
 
+// Skip leaves a key that does not exist out of Rest and End: what is wrong with
+// it has been said already.
+func (f *Fields) Skip(key string) { f.skipped = append(f.skipped, key) }
+
 // Known returns the keys asked for so far.
 func (f *Fields) Known() []string { return f.known }
 
@@ -142,7 +164,7 @@ func (f *Fields) Known() []string { return f.known }
 func (f *Fields) Rest() []Entry {
 	var rest []Entry
 	for _, e := range f.Node.Entries {
-		if !slices.Contains(f.known, e.Key.Text) {
+		if !slices.Contains(f.known, e.Key.Text) && !slices.Contains(f.skipped, e.Key.Text) {
 			rest = append(rest, e)
 		}
 	}
@@ -159,10 +181,12 @@ func (f *Fields) End() {
 // Unknown reports one key that does not exist.
 func (f *Fields) Unknown(key *Node) {
 	names := slices.Compact(slices.Sorted(slices.Values(f.known)))
-	if Similar(key.Text, names) == "" {
+	near := Similar(key.Text, names)
+	if near == "" {
 		f.d.Add(key, "unknown-key", "unknown key %q in %s; it may have %s", key.Text, f.What, Words(names))
 		return
 	}
+	f.Meant(near)
 	f.d.AddNear(key, key.Text, names, "unknown-key", "unknown key %q in %s", key.Text, f.What)
 }
 
@@ -196,7 +220,7 @@ var typed = regexp.MustCompile(`^(?i:[-+]?[0-9][0-9_]*(\.[0-9]*)?(e[-+]?[0-9]+)?
 func (d *Decoder) Text(n *Node, what string) (string, bool) {
 	switch {
 	case n.Kind == NullNode:
-		d.Add(n, "wrong-type", "%s is empty; leave it out or give it a text", what)
+		d.Add(n, "wrong-type", "%s is empty; it must be a text", what)
 	case n.Kind != ScalarNode:
 		d.Add(n, "wrong-type", "%s must be a text, not %s", what, n.Kind)
 	case n.Tag != "":
@@ -206,7 +230,7 @@ func (d *Decoder) Text(n *Node, what string) (string, bool) {
 	case strings.Contains(n.Text, "{{"):
 		d.Add(n, "not-fixed", "%s is a fixed text; {{ }} is not possible here", what)
 	case strings.TrimSpace(n.Text) == "":
-		d.Add(n, "wrong-value", "%s is empty; leave it out or give it a text", what)
+		d.Add(n, "wrong-value", "%s is empty; it must be a text", what)
 	default:
 		return n.Text, true
 	}
@@ -250,7 +274,11 @@ func (d *Decoder) Number(n *Node, what string) (int64, bool) {
 			return v, true
 		}
 	}
-	d.Add(n, "wrong-type", "%s must be a whole number such as 22, not %s", what, shape(n))
+	if _, err := strconv.ParseInt(n.Text, 10, 64); err == nil && n.Quoted {
+		d.Add(n, "wrong-type", "%s must be a whole number; write it without quotes: %s", what, n.Text)
+		return 0, false
+	}
+	d.Add(n, "wrong-type", "%s must be a whole number, not %s", what, shape(n))
 	return 0, false
 }
 

@@ -216,7 +216,7 @@ func (w *exprWalk) call(x *ast.CallNode, elems []Type, depth int) {
 		}
 		hint := ""
 		if slices.Contains(statusNames, id.Value) {
-			hint = "; it may only be called in the conditions of a step"
+			hint = "; it may only be called in when"
 		}
 		w.problem(id, "unknown-function", "unknown function %q%s", id.Value, hint).Suggest = Nearest(id.Value, names)
 	}
