@@ -82,6 +82,8 @@ type Credential struct {
 	JIT         JIT
 	Params      map[string]*lang.Value // for the templates
 	Pos         lang.Pos
+
+	slots map[string]*lang.Node // where the templates of JIT are named
 }
 
 // Auth is how runner itself logs in to do the work.

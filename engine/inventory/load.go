@@ -1,0 +1,186 @@
+package inventory
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"runner/engine/lang"
+)
+
+// Load reads every .yaml and .yml file of the folder dir, not of folders below
+// it. All problems of all files are returned at once, and with one the Set is
+// nil. A folder without such files is an empty Set.
+func Load(dir string) (*Set, lang.Problems) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, lang.Problems{unreadable(dir, err)}
+	}
+	l := newLoader()
+	for _, f := range files {
+		ext := filepath.Ext(f.Name())
+		if f.IsDir() || ext != ".yaml" && ext != ".yml" || strings.HasPrefix(f.Name(), ".") {
+			continue
+		}
+		path := filepath.Join(dir, f.Name())
+		text, err := os.ReadFile(path) //nolint:gosec // the folder is the caller's choice
+		if err != nil {
+			l.Problems = append(l.Problems, unreadable(path, err))
+			continue
+		}
+		l.file(path, text)
+	}
+	return l.finish()
+}
+
+func unreadable(path string, err error) lang.Problem {
+	why := err.Error()
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		why = pe.Err.Error()
+	}
+	return lang.Problem{Pos: lang.Pos{File: path, Line: 1, Col: 1}, Code: "unreadable", Message: "cannot be read: " + why}
+}
+
+// loader reads documents one by one; what needs all of them is kept for later.
+type loader struct {
+	lang.Decoder
+	set   *Set
+	later []func()
+	names map[string]*lang.Node // kind/name: where it was defined
+}
+
+func newLoader() *loader {
+	return &loader{
+		set: &Set{
+			Inventories: map[string]*Inventory{},
+			Devices:     map[string]*Device{},
+			Credentials: map[string]*Credential{},
+		},
+		names: map[string]*lang.Node{},
+	}
+}
+
+// file reads the documents of one file.
+func (l *loader) file(name string, text []byte) {
+	docs, ps := lang.Parse(name, text)
+	l.Join(ps)
+	for _, doc := range docs {
+		if doc.Kind == lang.NullNode {
+			continue
+		}
+		l.document(doc)
+	}
+}
+
+func (l *loader) document(doc *lang.Node) {
+	f := l.Map(doc, "a document")
+	switch f.Header("inventory", "device", "credential") {
+	case "inventory":
+		l.inventory(f)
+	case "device":
+		l.device(f)
+	case "credential":
+		l.credential(f)
+	}
+}
+
+// finish checks what lies between the documents.
+func (l *loader) finish() (*Set, lang.Problems) {
+	for _, check := range l.later {
+		check()
+	}
+	l.cycles()
+	if len(l.Problems) > 0 {
+		l.hideLines()
+		l.Problems.Sort()
+		return nil, l.Problems
+	}
+	return l.set, nil
+}
+
+// hideLines takes the source out of every problem that stands on a line on
+// which somebody wrote a secret.
+func (l *loader) hideLines() {
+	type line struct {
+		file string
+		n    int
+	}
+	bad := map[line]bool{}
+	for _, p := range l.Problems {
+		if p.Code == "literal-secret" || p.Code == "environment-secret" {
+			bad[line{p.Pos.File, p.Pos.Line}] = true
+		}
+	}
+	for i, p := range l.Problems {
+		if bad[line{p.Pos.File, p.Pos.Line}] && p.Code != "literal-secret" && p.Code != "environment-secret" {
+			l.Problems[i].Source = ""
+		}
+	}
+}
+
+var (
+	lowerName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
+	anyName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+)
+
+// name reads the name of a document and notes where it is; "" when it cannot
+// be used.
+func (l *loader) name(f *lang.Fields, kind string, pattern *regexp.Regexp, example string) string {
+	name := f.NeedString("name", example)
+	if name == "" {
+		return ""
+	}
+	f.What = kind + " " + name
+	n := f.Take("name")
+	if !pattern.MatchString(name) {
+		letters := "lower-case letters"
+		if pattern == anyName {
+			letters = "letters"
+		}
+		l.Add(n, "bad-name", "the name %q is not possible: at most 100 %s, digits, dots, underscores and hyphens, starting with a letter or digit", name, letters)
+		return ""
+	}
+	if first := l.names[kind+"/"+name]; first != nil {
+		l.Add(n, "duplicate", "%s %q is defined twice; the first is at %s", kind, name, first.Pos)
+		return ""
+	}
+	l.names[kind+"/"+name] = n
+	return name
+}
+
+// refer reads the name of a document of another kind; whether it exists is
+// checked when all documents are known.
+func (l *loader) refer(f *lang.Fields, key, kind string) string {
+	name := f.String(key, "")
+	if n := f.Take(key); n != nil && name != "" {
+		l.later = append(l.later, func() { l.exists(n, kind, name) })
+	}
+	return name
+}
+
+// exists reports a name that no document has.
+func (l *loader) exists(n *lang.Node, kind, name string) {
+	prefix := kind + "/"
+	if l.names[prefix+name] != nil {
+		return
+	}
+	var names []string
+	for key := range l.names {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			names = append(names, rest)
+		}
+	}
+	slices.Sort(names)
+	switch {
+	case len(names) == 0:
+		l.Add(n, "unknown-name", "there is no %s %q; none is defined yet", kind, name)
+	case lang.Similar(name, names) == "" && len(names) <= 8:
+		l.Add(n, "unknown-name", "there is no %s %q; there is %s", kind, name, lang.Words(names))
+	default:
+		l.AddNear(n, name, names, "unknown-name", "there is no %s %q", kind, name)
+	}
+}
