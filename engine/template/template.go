@@ -37,12 +37,16 @@ type Template struct {
 	Vars         []Var
 	Steps        []*Step
 	Revert       []*Step // elevate only
+	Renew        []*Step // moves the device's own expiries when a grant is extended
 	Outputs      []Output
 
 	File   string // as it is shown in messages
 	Origin string // shipped or workspace
 	Hash   string // hex SHA-256 of Body
 	Body   []byte
+
+	removalAt *lang.Node    // where Removal is written
+	reads     []createdRead // what is read of created.outputs
 }
 
 // Param is a value that a template takes.
@@ -54,6 +58,7 @@ type Param struct {
 	Default  *lang.Value // nil: none
 	Enum     []string    // strings only
 	Pattern  string      // strings only: RE2, must match the whole value
+	Path     bool        // strings only: must be an absolute path
 	Min, Max *int64      // int: value; string, list: length
 	Generate *Generate   // secrets only: made when absent
 	Pos      lang.Pos
@@ -86,8 +91,8 @@ type Step struct {
 	Pos      lang.Pos
 	Register string // name of its result, or empty
 	Module   *module.Module
-	Args     map[string]*lang.Value // written arguments, type-checked; defaults are in Module
-	// Script holds, for each argument of Module.Script, the text with every
+	Args     map[string]*lang.Value // written arguments without those of Scripts, type-checked; defaults are in Module
+	// Scripts holds, for each argument of Module.Script, the text with every
 	// {{ }} replaced by ${_rN} and the values those variables are bound to.
 	Scripts map[string]Script
 
@@ -104,9 +109,19 @@ type Step struct {
 	Tags        []string
 	// Undo undoes a step whose module cannot know how: a shell script.
 	Undo *Script
+	// Asserts are the conditions of a step that calls assert; its Args are empty.
+	Asserts []Assert
+	// Outputs are the outputs of the module; of set_fact the keys of the step.
+	Outputs []module.Field
 
 	// Block, Rescue and Always make the step a block; Module is nil then.
 	Block, Rescue, Always []*Step
+}
+
+// Assert is one condition that has to hold, evaluated on the controller.
+type Assert struct {
+	That *lang.Expr
+	Msg  *lang.Value // nil: none written
 }
 
 // Script is an author's program with its values bound outside it.

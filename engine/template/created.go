@@ -1,0 +1,163 @@
+package template
+
+import (
+	"regexp"
+	"strings"
+
+	"runner/engine/lang"
+)
+
+// A removal has to work when nothing is known of the creation: it may have
+// been interrupted before its outputs were computed. So created.outputs.NAME
+// may only be read with a value to fall back on (?? in an expression, default
+// in a string) or where created.known is required beside it with "and": in the
+// same expression, or in the when of the step or of a block around it.
+
+// guard says how a place stands to a creation that is not known.
+type guard int
+
+const (
+	unguarded    guard = iota // in a step that runs then, too
+	known                     // runs only when the creation is known
+	outsideSteps              // no when can stand before it
+)
+
+// createdRead is one place that reads an output of the creation.
+type createdRead struct {
+	node   *lang.Node
+	offset int
+	name   string
+}
+
+// expr compiles a bare expression, or returns nil after a problem.
+func (l *loader) expr(n *lang.Node, want lang.Type, scope lang.Scope, guarded guard) *lang.Expr {
+	e, ps := lang.CompileExpr(n, want, scope)
+	l.Join(ps)
+	if len(ps) > 0 {
+		return nil
+	}
+	l.readsOf(n, 0, n.Text, reading{guard: guarded})
+	return e
+}
+
+// value compiles a value, or returns nil after a problem.
+func (l *loader) value(n *lang.Node, want lang.Type, scope lang.Scope, guarded guard) *lang.Value {
+	v, ps := lang.CompileValue(n, want, scope)
+	l.Join(ps)
+	if len(ps) > 0 {
+		return nil
+	}
+	l.readsOfValue(n, reading{guard: guarded, want: want})
+	return v
+}
+
+// script compiles a program of the author, or returns nil after a problem.
+func (l *loader) script(n *lang.Node, scope lang.Scope, guarded guard) *Script {
+	if n.Kind != lang.ScalarNode {
+		l.Add(n, "wrong-type", "a script must be a text, not %s; write it after | on lines of their own", n.Kind)
+		return nil
+	}
+	text, binds, ps := lang.CompileScript(n, scope)
+	l.Join(ps)
+	if len(ps) > 0 {
+		return nil
+	}
+	l.readsOfValue(n, reading{guard: guarded})
+	return &Script{Text: text, Binds: binds}
+}
+
+// readsOfValue looks into all strings and expressions of a value.
+func (l *loader) readsOfValue(n *lang.Node, r reading) {
+	for _, e := range n.Entries {
+		l.readsOfValue(e.Value, reading{guard: r.guard})
+	}
+	for _, it := range n.Items {
+		l.readsOfValue(it, reading{guard: r.guard})
+	}
+	if n.Kind != lang.ScalarNode {
+		return
+	}
+	if n.Tag == "!expr" {
+		l.readsOf(n, 0, n.Text, r)
+		return
+	}
+	r.action = true
+	rest, base := n.Text, 0
+	for {
+		i := strings.Index(rest, "{{")
+		if i < 0 {
+			return
+		}
+		j := strings.Index(rest[i:], "}}")
+		if j < 0 {
+			return
+		}
+		l.readsOf(n, base+i, rest[i:i+j], r)
+		base, rest = base+i+j, rest[i+j:]
+	}
+}
+
+var (
+	outputsRead = regexp.MustCompile(`\bcreated\s*\??\.\s*outputs\b(?:\s*\??\.\s*([A-Za-z_]\w*))?`)
+	fallExpr    = regexp.MustCompile(`^\s*\?\?`)
+	fallPipe    = regexp.MustCompile(`^\s*\)?\s*\|\s*default\b`)
+	fallCall    = regexp.MustCompile("\\bdefault\\s+(?:\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`|[^\\s|()]+)\\s+$")
+	knowsRE     = regexp.MustCompile(`(?:^|\band\b|&&)\s*created\.known\s*(?:$|\band\b|&&)`)
+	alternative = regexp.MustCompile(`\bor\b|\|\||\?`)
+)
+
+// knows reports whether a condition holds only when the creation is known.
+func knows(text string) bool {
+	return !alternative.MatchString(strings.ReplaceAll(text, "??", "")) && knowsRE.MatchString(text)
+}
+
+// reading is where a text stands that may read outputs of the creation.
+type reading struct {
+	guard  guard
+	action bool // inside {{ }}
+	want   lang.Type
+}
+
+// readsOf records what a part of n.Text, which starts at base, reads of
+// created.outputs, and reports reads that fail when nothing is known.
+func (l *loader) readsOf(n *lang.Node, base int, text string, r reading) {
+	for _, m := range outputsRead.FindAllStringSubmatchIndex(text, -1) {
+		at, width := base+m[0], m[1]-m[0]
+		if m[2] < 0 {
+			if r.guard != known {
+				l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.outputs is empty when the creation was interrupted, and the removal must still work; read one output, and %s", r.fallback("NAME")))
+			}
+			continue
+		}
+		name := text[m[2]:m[3]]
+		l.t.reads = append(l.t.reads, createdRead{node: n, offset: at, name: name})
+		if r.guard != known && !r.falls(text, m[0], m[1]) {
+			l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.outputs.%s is not there when the creation was interrupted, and the removal must still work; %s", name, r.fallback(name)))
+		}
+	}
+}
+
+// falls reports whether the read from start to end of text has a value to fall
+// back on, or is only made when the creation is known.
+func (r reading) falls(text string, start, end int) bool {
+	before, after := text[:start], text[end:]
+	if r.action {
+		return fallPipe.MatchString(after) || fallCall.MatchString(before)
+	}
+	return fallExpr.MatchString(after) || knows(text) && strings.Contains(before, "created.known")
+}
+
+// fallback says what would be right.
+func (r reading) fallback(name string) string {
+	s := "write created.outputs." + name + " ?? VALUE"
+	switch {
+	case r.action && r.want.Kind != lang.StringKind && r.want.Kind != lang.AnyKind:
+		s = "write !expr created.outputs." + name + " ?? VALUE, without {{ }}"
+	case r.action:
+		s = "write {{ created.outputs." + name + ` | default "VALUE" }}`
+	}
+	if r.guard == unguarded {
+		s += ", or add when: created.known to the step"
+	}
+	return s
+}

@@ -1,0 +1,86 @@
+package template
+
+import (
+	"maps"
+
+	"runner/engine/lang"
+	"runner/engine/module"
+)
+
+// Scope returns the names that every template of a kind may read, besides its
+// params, vars and registered steps. Values for them come from the engine,
+// complete and of these types.
+func Scope(kind Kind) lang.Scope {
+	s := lang.Scope{
+		"grant": lang.MapOf(map[string]lang.Type{
+			"id":           lang.String,
+			"account":      lang.String,
+			"requester":    lang.String,
+			"credential":   lang.String,
+			"reason":       lang.String,
+			"uid":          lang.Int,
+			"expires_at":   lang.Time,
+			"backstop_at":  lang.Time,
+			"requested_at": lang.Time,
+		}),
+		"device": lang.MapOf(map[string]lang.Type{
+			"id":           lang.String,
+			"name":         lang.String,
+			"address":      lang.String,
+			"platform":     lang.String,
+			"skew_seconds": lang.Int,
+		}),
+	}
+	if kind == Delete {
+		s["created"] = createdType(lang.Type{Kind: lang.MapKind})
+	}
+	return s
+}
+
+// createdType is the type of created; outputs are those of the creation. When
+// known is false outputs is an empty map and started_at the zero time.
+func createdType(outputs lang.Type) lang.Type {
+	return lang.MapOf(map[string]lang.Type{
+		"known":      lang.Bool,
+		"outputs":    outputs,
+		"started_at": lang.Time,
+	})
+}
+
+// fields returns the type of the result of a step that has these outputs.
+func fields(outputs []module.Field) map[string]lang.Type {
+	m := make(map[string]lang.Type, len(module.Common)+len(outputs))
+	for _, f := range module.Common {
+		m[f.Name] = f.Type
+	}
+	for _, f := range outputs {
+		m[f.Name] = f.Type
+	}
+	return m
+}
+
+// own adds the fields of a step's result as bare names, as until, changed_when
+// and failed_when see them.
+func own(s lang.Scope, outputs []module.Field) lang.Scope {
+	c := maps.Clone(s)
+	maps.Copy(c, fields(outputs))
+	return c
+}
+
+// reserved returns the names that no step may register, with the reason.
+func reserved(name string) string {
+	switch name {
+	case "params", "vars", "grant", "device", "created":
+		return "it is what every template can read"
+	case "success", "failure", "always", "interrupted":
+		return "it is a status function"
+	case "true", "false", "nil", "not", "and", "or", "in", "let", "if", "else", "matches", "contains", "range", "with", "end", "define", "block", "template", "break", "continue":
+		return "it is a word of the language"
+	}
+	for _, f := range module.Common {
+		if f.Name == name {
+			return "it is a field of every result"
+		}
+	}
+	return ""
+}

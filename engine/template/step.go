@@ -1,0 +1,300 @@
+package template
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"runner/engine/lang"
+	"runner/engine/module"
+)
+
+// section is a list of steps that runs as a whole; names registered in it are
+// visible to its later steps.
+type section struct {
+	scope      lang.Scope
+	registered map[string]lang.Pos
+	forward    bool // creates or elevates: what it does has to be undone
+	removes    bool // takes away: created may be unknown
+}
+
+// blockKeys mark a step as a block.
+var blockKeys = []string{"block", "rescue", "always"}
+
+// steps reads a list of steps; what names it.
+func (l *loader) steps(n *lang.Node, what string, sec *section, guarded guard) []*Step {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != lang.ListNode || len(n.Items) == 0 {
+		l.Add(n, "wrong-type", "%s must be a list of steps, each starting with - name:", what)
+		return nil
+	}
+	var out []*Step
+	for i, it := range n.Items {
+		if s := l.step(it, i+1, sec, guarded); s != nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// step reads one entry. guarded: a block around it runs only when the creation
+// is known.
+func (l *loader) step(n *lang.Node, number int, sec *section, guarded guard) *Step {
+	f := l.Map(n, fmt.Sprintf("step %d", number))
+	if n.Kind != lang.MapNode {
+		return nil
+	}
+	if name := n.Get("name"); name != nil && name.Kind == lang.ScalarNode {
+		f.What = fmt.Sprintf("step %q", name.Text)
+	}
+	s := &Step{Pos: n.Pos, OnError: "fail"}
+	for _, key := range blockKeys {
+		if n.Get(key) != nil {
+			l.block(f, s, sec, guarded)
+			return s
+		}
+	}
+	l.moduleStep(f, s, sec, guarded)
+	return s
+}
+
+// frame reads the keys that blocks and module steps share.
+func (l *loader) frame(f *lang.Fields, s *Step, sec *section, guarded guard) guard {
+	if w := f.Take("when"); w != nil {
+		scope := maps.Clone(sec.scope)
+		for _, status := range []string{"success", "failure", "always", "interrupted"} {
+			scope[status] = lang.Bool
+		}
+		s.When = l.expr(w, lang.Bool, scope, guarded)
+		if knows(w.Text) {
+			guarded = known
+		}
+	}
+	s.OnError = f.Enum("on_error", "fail", "fail", "continue")
+	if b, written := l.become(f); written {
+		s.Become = &b
+	}
+	s.NoLog = f.Bool("no_log", false)
+	s.Tags = f.Strings("tags")
+	return guarded
+}
+
+// block reads a step that groups others.
+func (l *loader) block(f *lang.Fields, s *Step, sec *section, guarded guard) {
+	s.Name = f.String("name", "")
+	if s.Name == "" {
+		f.What = "a block"
+	}
+	guarded = l.frame(f, s, sec, guarded)
+	for i, to := range []*[]*Step{&s.Block, &s.Rescue, &s.Always} {
+		if n := f.Take(blockKeys[i]); n != nil {
+			*to = l.steps(n, blockKeys[i], sec, guarded)
+		}
+	}
+	if f.Node.Get("block") == nil {
+		l.Add(f.First(), "missing-key", "%s has rescue or always, but no block", f.What)
+	}
+	for _, e := range f.Rest() {
+		f.Skip(e.Key.Text)
+		if l.reg.Lookup(e.Key.Text) != nil {
+			l.Add(e.Key, "too-many", "%s calls %s beside its block; make that a step of the block", f.What, e.Key.Text)
+		} else {
+			l.strange(f, e.Key, nil)
+		}
+	}
+}
+
+// moduleStep reads a step that calls a module.
+func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard) {
+	s.Name = f.NeedString("name", "Create the account")
+	l.register(f, s, sec)
+	guarded = l.frame(f, s, sec, guarded)
+	s.Timeout = f.Duration("timeout", 0, time.Second, maxTimeout)
+	conditions := []struct {
+		key string
+		to  **lang.Expr
+	}{{"until", &s.Until}, {"changed_when", &s.ChangedWhen}, {"failed_when", &s.FailedWhen}}
+	for _, c := range conditions {
+		f.Take(c.key) // compiled when the outputs of the module are known
+	}
+	l.repeats(f, s)
+	undo := f.Take("undo")
+
+	key, args := l.module(f, s)
+	if s.Module != nil {
+		l.args(s, key, args, sec, guarded)
+		if undo != nil {
+			s.Undo = l.undo(f, s, undo, sec, guarded)
+		}
+		scope := sec.scope
+		if s.Register != "" {
+			scope = scope.With(s.Register, lang.MapOf(fields(s.Outputs)))
+		}
+		for _, c := range conditions {
+			if n := f.Node.Get(c.key); n != nil {
+				*c.to = l.expr(n, lang.Bool, own(scope, s.Outputs), guarded)
+			}
+		}
+		l.undoable(f, s, sec)
+	}
+	if s.Register != "" {
+		t := lang.MapOf(fields(s.Outputs))
+		if s.Module == nil {
+			t = lang.Any // its module is a problem of its own
+		}
+		sec.scope = sec.scope.With(s.Register, t)
+	}
+}
+
+// register reads the name of the step's result.
+func (l *loader) register(f *lang.Fields, s *Step, sec *section) {
+	s.Register = f.String("register", "")
+	if s.Register == "" {
+		return
+	}
+	n := f.Node.Get("register")
+	if !l.ident(n, "a result") {
+		s.Register = ""
+		return
+	}
+	if why := reserved(s.Register); why != "" {
+		l.Add(n, "reserved-name", "a step cannot register %q: %s; choose another name", s.Register, why)
+		s.Register = ""
+		return
+	}
+	if at, ok := sec.registered[s.Register]; ok {
+		l.Add(n, "duplicate", "%q is registered twice; the first is at %s, and a result is never overwritten", s.Register, at)
+		s.Register = ""
+		return
+	}
+	sec.registered[s.Register] = n.Pos
+}
+
+// repeats reads retries and delay, which belong to until.
+func (l *loader) repeats(f *lang.Fields, s *Step) {
+	if f.Node.Get("until") == nil {
+		for _, key := range []string{"retries", "delay"} {
+			f.Take(key)
+			if f.Node.Get(key) != nil {
+				l.Add(f.Key(key), "missing-key", "%s has %s and no until; say what to wait for, for example: until: rc == 0", f.What, key)
+			}
+		}
+		return
+	}
+	s.Retries = int(f.Int("retries", defaultRetries, 1, maxRetries))
+	s.Delay = f.Duration("delay", defaultDelay, 0, maxDelay)
+}
+
+// module finds the module of a step and reports every other key.
+func (l *loader) module(f *lang.Fields, s *Step) (key, args *lang.Node) {
+	stepKeys := slices.Concat(f.Known(), blockKeys)
+	var names []string
+	for _, m := range l.reg.All() {
+		if l.usable(m) {
+			names = append(names, m.Name)
+		}
+	}
+	slices.Sort(names)
+	unknownModule := false
+	for _, e := range f.Rest() {
+		m := l.reg.Lookup(e.Key.Text)
+		switch {
+		case m == nil:
+			if lang.Similar(e.Key.Text, stepKeys) == "" {
+				unknownModule = true
+			}
+			l.strange(f, e.Key, names)
+		case !l.usable(m):
+			unknownModule = true
+			l.AddNear(e.Key, e.Key.Text, names, "wrong-platform", "module %q is for %s, and this template is for %s", m.Name, m.Platform, l.t.Platform)
+		case s.Module != nil:
+			l.Add(e.Key, "too-many", "%s calls two modules, %s and %s; make two steps of it", f.What, s.Module.Name, m.Name)
+		default:
+			s.Module, key, args = m, e.Key, e.Value
+			s.Outputs = m.Outputs
+		}
+	}
+	if s.Module == nil && !unknownModule {
+		l.Add(f.First(), "no-module", "%s calls no module; add one, for example: shell: id", f.What)
+	}
+	return key, args
+}
+
+func (l *loader) usable(m *module.Module) bool {
+	return m.Platform == "" || l.t.Platform == "" || m.Platform == l.t.Platform
+}
+
+// elsewhere are words of other systems, and how the same is said here.
+var elsewhere = map[string]string{
+	"ignore_errors":    "write on_error: continue",
+	"become_user":      "write become: NAME",
+	"become_method":    "the inventory says how; write only become: NAME",
+	"notify":           "write register: NAME here and when: NAME.changed in the later step",
+	"check_mode":       "every module knows check mode by itself",
+	"action":           "write the module as the key, for example: shell: id",
+	"local_action":     "write the module as the key, for example: assert: …",
+	"environment":      "set variables in the script: NAME=value command",
+	"args":             "write all arguments below the module",
+	"any_errors_fatal": "a step that fails ends the template unless it has on_error: continue",
+}
+
+// strange reports a key that is neither of the step nor a module.
+func (l *loader) strange(f *lang.Fields, key *lang.Node, modules []string) {
+	words := slices.Concat(f.Known(), blockKeys)
+	what := "key"
+	if modules != nil {
+		words = slices.Concat(words, modules)
+		what = "key or module"
+	}
+	if hint := elsewhere[key.Text]; hint != "" {
+		l.Add(key, "unknown-key", "unknown %s %q in %s; %s", what, key.Text, f.What, hint)
+		return
+	}
+	near := key.Text
+	if i := strings.LastIndexByte(near, '.'); i >= 0 && slices.Contains(modules, near[i+1:]) {
+		near = near[i+1:] // ansible.builtin.user
+	}
+	p := key.Problem("unknown-key", "unknown %s %q in %s", what, key.Text, f.What)
+	if p.Suggest = lang.Similar(near, words); slices.Contains(modules, near) {
+		p.Suggest = near
+	}
+	f.Meant(p.Suggest)
+	if p.Suggest == "" && len(modules) > 0 {
+		p.Message += "; the modules are " + strings.Join(modules, ", ")
+	}
+	l.Problems = append(l.Problems, p)
+}
+
+// undo reads the script that takes back what the module cannot.
+func (l *loader) undo(f *lang.Fields, s *Step, n *lang.Node, sec *section, guarded guard) *Script {
+	switch {
+	case !sec.forward:
+		l.Add(f.Key("undo"), "no-effect", "undo has no effect here: a removal is never undone; leave it out")
+		return nil
+	case !s.Module.NeedsUndo:
+		l.Add(f.Key("undo"), "no-effect", "undo has no effect with %s, which records by itself how to undo what it does; leave it out", s.Module.Name)
+		return nil
+	}
+	return l.script(n, sec.scope, guarded)
+}
+
+// undoable refuses effects that nobody could take back.
+func (l *loader) undoable(f *lang.Fields, s *Step, sec *section) {
+	if !sec.forward || !s.Module.NeedsUndo || f.Node.Get("undo") != nil || never(s.ChangedWhen) {
+		return
+	}
+	l.Add(f.Key(s.Module.Name), "no-undo", "nobody could undo what %s does; add undo: with the script that takes it back, or changed_when: false if it changes nothing", s.Module.Name)
+}
+
+// never reports whether a condition is the constant false.
+func never(e *lang.Expr) bool {
+	if e == nil || len(e.Refs()) > 0 {
+		return false
+	}
+	v, err := e.Eval(lang.Env{})
+	return err == nil && v == false
+}
