@@ -22,6 +22,9 @@ type Field struct {
 	Enum     []string // allowed values of a string
 	Doc      string   // one line, for help, schema and messages
 	Example  string   // YAML, as an author writes it
+	// Constant says that the value is written as it is, without {{ }}: a program
+	// text, into which no value may be spliced.
+	Constant bool
 }
 
 // Args are the decoded arguments of a step, complete with defaults: string,
@@ -55,7 +58,8 @@ type Object struct {
 	// "linux:member:wheel/jit-abc". Unique per device.
 	ID string
 	// Undo takes the change back; nil when the step only removes things or its
-	// effect cannot be undone by a module.
+	// effect cannot be undone by a module. It is right only for an object whose
+	// state was "absent" before: what was there before stays.
 	Undo *Undo
 }
 
@@ -85,6 +89,8 @@ type Module struct {
 	// Sh is the body in POSIX sh, for devices reached over SSH; see
 	// engine/module/README.md for what it may use. Empty: not on such devices.
 	Sh string
+	// Lib is constant text of POSIX sh that Sh needs: definitions of functions.
+	Lib string
 	// Control runs the module on the controller instead of on the device.
 	Control func(context.Context, Control) (Outcome, error)
 }

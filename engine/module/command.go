@@ -1,0 +1,99 @@
+package module
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"runner/engine/lang"
+)
+
+func runFields(fs ...Field) []Field {
+	return append(fs,
+		Field{Name: "chdir", Type: lang.String, Default: "", Doc: "folder to run in; /", Example: "/srv"},
+		Field{Name: "creates", Type: lang.String, Default: "", Doc: "do nothing when this path is there", Example: "/etc/jit.done"},
+		Field{Name: "removes", Type: lang.String, Default: "", Doc: "do nothing when this path is not there", Example: "/etc/jit.done"},
+	)
+}
+
+func checkRun(a Args) error {
+	return first(checkPath(a, "chdir"), checkPath(a, "creates"), checkPath(a, "removes"))
+}
+
+func checkWords(a Args, arg string) error {
+	for _, w := range a.List(arg) {
+		if strings.ContainsAny(w, "\n\x00") {
+			return fmt.Errorf("%s: a word cannot contain a line break: %q", arg, w)
+		}
+	}
+	return nil
+}
+
+// command runs a program without a shell.
+func command() *Module {
+	return &Module{
+		Name:      "command",
+		Summary:   "Run a program with its arguments, without a shell",
+		Lib:       libs,
+		NeedsUndo: true,
+		Free:      "argv",
+		Args:      runFields(Field{Name: "argv", Type: listOf, Required: true, Doc: "program and arguments; not for secrets, other accounts can see them", Example: "[systemctl, reload, nginx]"}),
+		Check: func(a Args) error {
+			if l, known := a["argv"].([]string); known && (len(l) == 0 || l[0] == "") {
+				return errors.New("argv is empty")
+			}
+			return first(checkWords(a, "argv"), checkRun(a))
+		},
+	}
+}
+
+// shell runs a script of the author.
+func shell() *Module {
+	return &Module{
+		Name:      "shell",
+		Summary:   "Run a script of POSIX sh; {{ }} in it becomes a variable and is never executed",
+		Lib:       libs,
+		NeedsUndo: true,
+		Free:      "cmd",
+		Script:    "cmd",
+		Args:      runFields(Field{Name: "cmd", Type: lang.String, Required: true, Doc: "the script", Example: `id -u "{{ params.username }}"`}),
+		Check:     checkRun,
+	}
+}
+
+// script runs a program text by an interpreter of the device.
+func script() *Module {
+	return &Module{
+		Name:      "script",
+		Summary:   "Run a fixed program text by an interpreter of the device, through standard input",
+		Lib:       libs,
+		NeedsUndo: true,
+		Args: runFields(
+			Field{Name: "text", Type: lang.String, Required: true, Constant: true, Doc: "the program, without {{ }}; hand values over in args", Example: `'import sys; print(sys.argv[1])'`},
+			Field{Name: "interpreter", Type: lang.String, Default: "/bin/sh", Doc: "program that reads it from standard input", Example: "/usr/bin/python3"},
+			Field{Name: "args", Type: listOf, Default: []string{}, Doc: "arguments; not for secrets", Example: "['{{ params.username }}']"},
+		),
+		Check: func(a Args) error { return first(checkPath(a, "interpreter"), checkWords(a, "args"), checkRun(a)) },
+	}
+}
+
+// waitFor waits on the device.
+func waitFor() *Module {
+	return &Module{
+		Name:     "wait_for",
+		Summary:  "Wait on the device until a path is there, is gone, or a local port listens; the step's timeout ends it",
+		Lib:      libs,
+		ReadOnly: true,
+		Args: []Field{
+			{Name: "port", Type: lang.Int, Default: int64(0), Doc: "TCP port that has to listen on the device", Example: "5432"},
+			{Name: "path", Type: lang.String, Default: "", Doc: "path that has to be there", Example: "/run/app.sock"},
+			{Name: "gone", Type: lang.String, Default: "", Doc: "path that has to be gone", Example: "/run/lock/apt"},
+		},
+		Check: func(a Args) error {
+			if n := a.Int("port"); n < 0 || n > 65535 {
+				return errors.New("port must be between 1 and 65535")
+			}
+			return first(checkPath(a, "path"), checkPath(a, "gone"))
+		},
+	}
+}

@@ -1,0 +1,13 @@
+# A program with its arguments, without a shell.
+if [ "$M" = probe ]; then return 0; fi
+lib_due || return 0
+_changed
+if [ "$M" = check ]; then _say 'would run'; return 0; fi
+(
+  lib_clean
+  set --
+  while IFS= read -r v_w; do set -- "$@" "$v_w"; done <<EOF
+$a_argv
+EOF
+  exec "$@"
+)

@@ -1,0 +1,18 @@
+# A program text for an interpreter, through standard input.
+if [ "$M" = probe ]; then return 0; fi
+lib_due || return 0
+_changed
+if [ "$M" = check ]; then _say 'would run'; return 0; fi
+(
+  lib_clean
+  set --
+  if [ -n "$a_args" ]; then
+    while IFS= read -r v_w; do set -- "$@" "$v_w"; done <<EOF
+$a_args
+EOF
+  fi
+  case ${a_interpreter##*/} in
+  sh | bash | dash | ash | ksh | zsh) printf '%s\n' "$a_text" | "$a_interpreter" -s -- "$@" ;;
+  *) printf '%s\n' "$a_text" | "$a_interpreter" - "$@" ;;
+  esac
+)

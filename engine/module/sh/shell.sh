@@ -1,0 +1,9 @@
+# A script of the author; its values are in _r1, _r2, and so on.
+if [ "$M" = probe ]; then return 0; fi
+lib_due || return 0
+_changed
+if [ "$M" = check ]; then _say 'would run'; return 0; fi
+(
+  lib_clean
+  eval "$a_cmd"
+)

@@ -1,0 +1,59 @@
+# What there is of an account, by name, by uid or by both.
+lib_number "$a_uid" uid || return 1
+v_want=${a_uid:-0} v_nm=$a_name
+if [ -n "$v_nm" ]; then lib_known "$v_nm" || return 1; fi
+if [ -z "$v_nm" ] && [ "$v_want" -eq 0 ]; then lib_no "neither name nor uid is given"; return 1; fi
+lib_scan "$v_nm" "$v_want"
+v_holder=$v_byuid
+if [ -n "$v_pwline" ] && [ "$v_uid" = "$v_want" ]; then v_holder="$v_nm${v_byuid:+ }$v_byuid"; fi
+if [ -z "$v_nm" ] && [ -n "$v_byuid" ]; then
+  v_nm=${v_byuid%% *}
+  lib_scan "$v_nm" "$v_want"
+fi
+v_local=true
+if [ -z "$v_pwline" ]; then
+  lib_nss "${v_nm:-$v_want}"
+  if [ -z "$v_nm" ] && command -v getent >/dev/null 2>&1; then v_line=$(getent passwd "$v_want" 2>/dev/null); fi
+  if [ -n "$v_line" ]; then
+    v_pwline=$v_line v_local=false v_nm=${v_line%%:*}
+    lib_split "$v_pwline"
+    if [ "$v_uid" = "$v_want" ]; then v_holder=$v_nm; fi
+  else
+    v_local=false
+  fi
+fi
+_out by_uid_name "$v_holder"
+_out local $v_local
+v_groups= v_in=false
+if [ -z "$v_pwline" ]; then
+  if [ "$v_want" -gt 0 ]; then
+    lib_procs "$v_want"
+    if [ -n "$v_procs" ]; then v_in=true; fi
+  fi
+  _out exists false
+  _out name "$a_name"
+  _out uid "$v_want"
+  _out gid 0
+  _out locked false
+  _out logged_in $v_in
+  return 0
+fi
+lib_procs "$v_uid"
+if [ -n "$v_procs" ]; then v_in=true; fi
+if command -v id >/dev/null 2>&1; then
+  for v_g in $(id -Gn "$v_nm" 2>/dev/null); do v_groups="$v_groups${v_groups:+$lib_nl}$v_g"; done
+fi
+v_until=never v_locked=false
+case $v_pwhash in '!'*) v_locked=true ;; esac
+if [ -n "$v_spexp" ]; then lib_date "$v_spexp"; v_until=${v_date}T00:00:00Z; fi
+_out exists true
+_out name "$v_nm"
+_out uid "$v_uid"
+_out gid "$v_gid"
+_out home "$v_home"
+_out shell "$v_shell"
+_out comment "$v_gecos"
+_out locked $v_locked
+_out groups "$v_groups"
+_out expires $v_until
+_out logged_in $v_in

@@ -1,0 +1,28 @@
+package module
+
+import (
+	"runner/engine/lang"
+)
+
+// surface lists everything on a device that bears the name or the uid of an
+// account: before a creation, and as the proof of a removal.
+func surface() *Module {
+	return &Module{
+		Name:     "surface",
+		Summary:  "List everything on the device that bears the name or the uid of an account",
+		Lib:      libs,
+		ReadOnly: true,
+		Args: []Field{
+			{Name: "name", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ grant.account }}'"},
+			{Name: "uid", Type: lang.Int, Default: int64(0), Doc: "numeric id; 0 when it is not known", Example: "'{{ grant.uid }}'"},
+			{Name: "home", Type: lang.String, Default: "", Doc: "home directory; empty: that of the account, else /home/NAME", Example: "/srv/home/ops"},
+			{Name: "paths", Type: listOf, Default: commonPaths, Doc: "folders in which files of the uid are looked for", Example: "[/tmp]"},
+		},
+		Outputs: []Field{
+			{Name: "items", Type: listOf, Doc: "what was found, sorted: kind, tab, what; at most 1000 files"},
+			{Name: "uid_free", Type: lang.Bool, Doc: "no local account, process, file or IPC object has the uid"},
+			{Name: "clock", Type: lang.Int, Doc: "the device's clock, seconds since 1970"},
+		},
+		Check: func(a Args) error { return first(checkKnown(a, "name"), checkUID(a, "uid"), checkPath(a, "home")) },
+	}
+}
