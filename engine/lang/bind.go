@@ -74,7 +74,7 @@ func checkBound(v any, path []string, loops bool) error {
 	}
 	said := strings.Join(path, ".")
 	if holdsHidden(v) {
-		return valueErrorf("%s is a secret; a secret cannot be part of an expression or a longer string", said)
+		return valueErrorf("%s is or holds a secret; a secret cannot be part of an expression or a longer string", said)
 	}
 	if n := longest(v); loops && n > maxListArg {
 		return valueErrorf("%s has a list of %d elements; expressions go over at most %d", said, n, maxListArg)

@@ -93,7 +93,7 @@ func (r *reader) block(n *Node, off int) {
 func (r *reader) follow(n *Node, off, indent int, flow bool) {
 	src := r.src.text
 	origin := make([]int32, 0, len(n.Text)+1)
-	s := skipIndent(src, off, indent, flow && false)
+	s := skipIndent(src, off, indent, false)
 	for i := 0; i < len(n.Text); {
 		switch {
 		case s < len(src) && src[s] == n.Text[i]:
@@ -207,6 +207,9 @@ var escapes = map[byte]string{
 // doubleQuoted decodes the "scalar" at the start of src.
 func doubleQuoted(src string) (string, []int32, bool) {
 	var d decoder
+	if !strings.HasPrefix(src, `"`) {
+		return "", nil, false
+	}
 	for i := 1; i < len(src); {
 		if br := breakAt(src, i); br >= 0 {
 			t, next := fold(src, br)

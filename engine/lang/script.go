@@ -305,46 +305,69 @@ func (w *shellWalk) param(x *syntax.ParamExp) {
 	}
 	sp.found = true
 	isInt := sp.value.text.path != nil && sp.value.text.typ.Kind == IntKind
+	switch {
+	case isInt: // nothing in it to run or to split
+	case w.counted(x):
+		w.misuse(sp, "runs-value", "arithmetic may run what is in a value; only an int may stand here")
+	case !w.quoted(x):
+		src := w.s.node.Text[sp.from:sp.end]
+		w.misuse(sp, "unquoted", `the shell would split this value at spaces and expand its *; write "%s"`, src)
+	}
+}
+
+// counted reports whether x stands where the shell computes numbers: bash
+// runs command substitutions in the subscripts it finds in the value.
+func (w *shellWalk) counted(x *syntax.ParamExp) bool {
 	for i := len(w.stack) - 1; i >= 0; i-- {
 		switch n := w.stack[i].(type) {
 		case *syntax.ArithmExp, *syntax.ArithmCmd, *syntax.LetClause:
-			if !isInt {
-				w.misuse(sp, "runs-value", "arithmetic may run what is in a value; only an int may stand here")
-			}
-			return
+			return true
 		case *syntax.BinaryTest:
-			if !isInt && n.Op >= syntax.TsEql && n.Op <= syntax.TsGtr {
-				w.misuse(sp, "runs-value", "arithmetic may run what is in a value; only an int may stand here")
-				return
+			if n.Op >= syntax.TsEql && n.Op <= syntax.TsGtr {
+				return true
 			}
-		case *syntax.ParamExp:
-			if !isInt && (under(n.Index, x) || n.Slice != nil && (under(n.Slice.Offset, x) || under(n.Slice.Length, x))) {
-				w.misuse(sp, "runs-value", "arithmetic may run what is in a value; only an int may stand here")
-				return
-			}
-		case *syntax.DblQuoted:
-			return
-		case *syntax.Redirect:
-			if n.Hdoc != nil && within(n.Hdoc, x) {
-				return
+		case *syntax.UnaryTest:
+			if n.Op == syntax.TsVarSet || n.Op == syntax.TsRefVar {
+				return true
 			}
 		case *syntax.Assign:
+			if under(n.Index, x) {
+				return true
+			}
+		case *syntax.ParamExp:
+			if under(n.Index, x) || n.Slice != nil && (under(n.Slice.Offset, x) || under(n.Slice.Length, x)) {
+				return true
+			}
+		case *syntax.Stmt:
+			return false
+		}
+	}
+	return false
+}
+
+// quoted reports whether x stands where its value stays one word.
+func (w *shellWalk) quoted(x *syntax.ParamExp) bool {
+	for i := len(w.stack) - 1; i >= 0; i-- {
+		switch n := w.stack[i].(type) {
+		case *syntax.DblQuoted:
+			return true
+		case *syntax.Redirect:
+			if n.Hdoc != nil && within(n.Hdoc, x) {
+				return true
+			}
+		case *syntax.Assign: // not split in front of a command; export is one
 			if _, inCall := w.parent(i).(*syntax.CallExpr); inCall && n.Value != nil && within(n.Value, x) {
-				return // the value of an assignment is not split
+				return true
 			}
 		case *syntax.CaseClause:
 			if within(n.Word, x) {
-				return
+				return true
 			}
-		case *syntax.CmdSubst, *syntax.ProcSubst, *syntax.Stmt:
-			i = 0
+		case *syntax.Stmt:
+			return false
 		}
 	}
-	if isInt {
-		return // nothing in it to split
-	}
-	src := w.s.node.Text[sp.from:sp.end]
-	w.misuse(sp, "unquoted", `the shell would split this value at spaces and expand its *; write "%s"`, src)
+	return false
 }
 
 func (w *shellWalk) parent(i int) syntax.Node {

@@ -38,6 +38,8 @@ type text struct {
 	path   []string // the text is exactly {{ path }}
 	typ    Type     // type of the path
 	vars   bool     // declares variables
+	// optional are the paths that are handed to default.
+	optional [][]string
 	parts  []textPart
 }
 
@@ -202,9 +204,7 @@ func (t *text) evalTemplate(run *template.Template, refs [][]string, env Env) (s
 	if err != nil {
 		return "", t.failed(err)
 	}
-	if strings.Contains(t.source, "default") {
-		fillMissing(vars, refs)
-	}
+	fillMissing(vars, t.optional)
 	w := &limitedWriter{deadline: time.Now().Add(maxSeconds)}
 	if err := run.Execute(w, vars); err != nil {
 		return "", t.failed(err)
@@ -213,10 +213,9 @@ func (t *text) evalTemplate(run *template.Template, refs [][]string, env Env) (s
 }
 
 // fillMissing puts nothing where the last name of a path is not there, so that
-// default can stand in for it; written without default it is still an error.
-// vars are copies that bind made.
-func fillMissing(vars map[string]any, refs [][]string) {
-	for _, path := range refs {
+// default can stand in for it. vars are copies that bind made.
+func fillMissing(vars map[string]any, paths [][]string) {
+	for _, path := range paths {
 		m := vars
 		for _, name := range path[:len(path)-1] {
 			m, _ = m[name].(map[string]any)
@@ -256,7 +255,7 @@ var (
 // failed says an error of an evaluation with its place.
 func (t *text) failed(err error) error {
 	pos := t.node.At(t.offset)
-	msg, what := err.Error(), "a value"
+	msg, what := err.Error(), ""
 	if m := execPlace.FindStringSubmatch(msg); m != nil {
 		line, _ := strconv.Atoi(m[1])
 		col, _ := strconv.Atoi(m[2])
@@ -268,15 +267,23 @@ func (t *text) failed(err error) error {
 	case isValue:
 		msg = ve.text
 	case noKey.MatchString(msg):
-		msg = fmt.Sprintf("there is no %s: it has no field %q", what, noKey.FindStringSubmatch(msg)[1])
+		msg = noValue(what, noKey.FindStringSubmatch(msg)[1])
 	case noField.MatchString(msg):
-		msg = fmt.Sprintf("there is no %s: it has no field %q", what, noField.FindStringSubmatch(msg)[1])
+		msg = noValue(what, noField.FindStringSubmatch(msg)[1])
 	case strings.Contains(msg, "range can't iterate"):
 		msg = "range goes over lists and maps"
 	default:
 		msg = "a value is missing or of the wrong type"
 	}
 	return fmt.Errorf("%s: %s", pos, msg)
+}
+
+// noValue says that a path, or only its last name, has no value.
+func noValue(path, name string) string {
+	if strings.HasPrefix(path, ".") || !strings.HasSuffix(path, "."+name) {
+		path = name
+	}
+	return "there is no value " + path
 }
 
 // lineStart is the byte at which a line (from 1) starts.

@@ -223,7 +223,13 @@ func (w *textWalk) rangeElem(b *parse.BranchNode, t Type) Type {
 func (w *textWalk) pipe(p *parse.PipeNode, exact bool) Type {
 	var t Type
 	var final *Type
-	for _, c := range p.Cmds {
+	for i, c := range p.Cmds {
+		if i+1 < len(p.Cmds) && isDefault(p.Cmds[i+1], 2) && len(c.Args) == 1 {
+			w.mayMiss(c.Args[0])
+		}
+		if isDefault(c, 3) {
+			w.mayMiss(c.Args[2])
+		}
 		t = w.command(c, final, exact)
 		final = &t
 	}
@@ -238,6 +244,19 @@ func (w *textWalk) pipe(p *parse.PipeNode, exact bool) Type {
 		}
 	}
 	return t
+}
+
+// isDefault reports whether c calls default with so many words.
+func isDefault(c *parse.CommandNode, words int) bool {
+	id, ok := c.Args[0].(*parse.IdentifierNode)
+	return ok && id.Ident == "default" && len(c.Args) == words
+}
+
+// mayMiss notes that default stands in for a path.
+func (w *textWalk) mayMiss(n parse.Node) {
+	if root, fields := rootOf(n); root != nil && len(fields) > 0 {
+		w.t.optional = append(w.t.optional, append([]string{root.Ident}, fields...))
+	}
 }
 
 // command checks one call or value; final is the type of the value that is

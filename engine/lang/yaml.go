@@ -76,6 +76,7 @@ type reader struct {
 	nodes    int
 	full     bool // a limit was reached and said
 	skip     int  // lines before the current document
+	places   map[*token.Token]int
 }
 
 // problem notes a problem at a byte of the source.
@@ -141,6 +142,7 @@ func (r *reader) document(d part) (n *Node) {
 	}()
 	r.skip = d.skip
 	tokens := lexer.Tokenize(d.text)
+	r.place(tokens, r.src.offset(d.skip+1, 1))
 	if !r.checkTokens(tokens) {
 		return nil
 	}
@@ -194,8 +196,40 @@ func (r *reader) tooMany(offset int) {
 	r.full = true
 }
 
+// place finds the byte of each token of a document that starts at byte off.
+// The columns of the YAML library are too small behind a tag, so the source is
+// followed by what the tokens say they were made of.
+func (r *reader) place(tokens token.Tokens, off int) {
+	r.places = make(map[*token.Token]int, len(tokens))
+	src := r.src.text
+	for _, t := range tokens {
+		for off < len(src) && strings.IndexByte(" \t\n", src[off]) >= 0 {
+			off++
+		}
+		origin := strings.Trim(t.Origin, " \t\n")
+		switch {
+		case t.Type == token.InvalidType:
+			continue
+		case t.Type == token.DoubleQuoteType: // its origin has no escapes
+			if _, places, ok := doubleQuoted(src[off:]); ok {
+				r.places[t] = off
+				off += int(places[len(places)-1]) + 1
+				continue
+			}
+		case strings.HasPrefix(src[off:], origin):
+			r.places[t] = off
+			off += len(origin)
+			continue
+		}
+		off = r.src.offset(r.skip+t.Position.Line, t.Position.Column)
+	}
+}
+
 // at returns the byte where a token starts.
 func (r *reader) at(t *token.Token) int {
+	if off, ok := r.places[t]; ok {
+		return off
+	}
 	return r.src.offset(r.skip+t.Position.Line, t.Position.Column)
 }
 

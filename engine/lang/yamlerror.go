@@ -21,7 +21,7 @@ var plainSyntax = []struct{ part, say string }{
 	{"corresponding to '}'", "this } closes no map"},
 	{"',' or '}'", "a , or } is missing before this"},
 	{"',' or ']'", "a , or ] is missing before this"},
-	{"mapping value is not allowed", `this ": " starts a second value on one line; put the whole value in quotes`},
+	{"mapping value is not allowed", `a second ": " in this value; put the value in quotes, or indent the next line like the key`},
 	{"pre-defined", "this does not belong to the key above; is it indented wrongly?"},
 	{"value is not allowed in this context", "this does not belong here; is it indented wrongly?"},
 	{"non-map value", `this is not "key: value"; is a colon missing, or is it indented wrongly?`},
