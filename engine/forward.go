@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func (w *work) forward(ctx context.Context) error {
 	for try := 0; ; try++ {
 		res, err := w.create(ctx, tpl, hand)
 		if errors.Is(err, errUIDTaken) && try < uidTries {
-			if err = w.otherUID(ctx); err == nil {
+			if err = w.otherUID(ctx, tpl); err == nil {
 				continue
 			}
 		}
@@ -142,7 +143,7 @@ func skewOf(surface map[string]any, from, to time.Time) (time.Duration, error) {
 }
 
 // otherUID gives the grant another uid when the device still knows the first.
-func (w *work) otherUID(ctx context.Context) error {
+func (w *work) otherUID(ctx context.Context, tpl *template.Template) error {
 	g := &w.c.Grant
 	cn, err := pinnedConnection(g.Plan)
 	if err != nil {
@@ -157,17 +158,44 @@ func (w *work) otherUID(ctx context.Context) error {
 		return err
 	}
 	w.log.Note(0, fmt.Sprintf("uid %d is still known on %s; using %d", g.UID, g.Device, uid))
+	moved := *g
+	moved.UID = uid
+	params, err := withUID(tpl, &moved)
+	if err != nil {
+		return err
+	}
 	c, err := w.e.change(ctx, g.ID, func(c *grant.Case) error {
 		if err := c.Holds(w.fence); err != nil {
 			return err
 		}
-		c.Grant.UID = uid
+		c.Grant.UID, c.Grant.Plan.Params = uid, params
 		return nil
 	})
 	if err == nil {
 		w.c = c
 	}
 	return err
+}
+
+// withUID returns the pinned parameters of g with those computed again whose
+// default is made of the uid.
+func withUID(tpl *template.Template, g *grant.Grant) ([]byte, error) {
+	var open map[string]any
+	if err := json.Unmarshal(g.Plan.Params, &open); err != nil {
+		return nil, err
+	}
+	env := lang.Env{"grant": grantEnv(g, 0)}
+	for _, p := range tpl.Params {
+		if p.Default == nil || !slices.ContainsFunc(p.Default.Refs(), func(path []string) bool { return slices.Equal(path, []string{"grant", "uid"}) }) {
+			continue
+		}
+		v, err := p.Default.Eval(env)
+		if err != nil {
+			return nil, fmt.Errorf("param %s: %w", p.Name, err)
+		}
+		open[p.Name] = v
+	}
+	return json.Marshal(open)
 }
 
 // prove logs in as the account, once.

@@ -47,6 +47,9 @@ func (w *work) remove(ctx context.Context) error {
 	if !receipt.Empty() {
 		return w.again(ctx, errors.New("not everything is as it was before the grant"), blocking(receipt), receipt)
 	}
+	if err := w.allUndone(ctx); err != nil {
+		return err
+	}
 	if err := w.ended(ctx, "ok", ""); err != nil {
 		return err
 	}
@@ -86,6 +89,26 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 	w.exec.Steps = count(steps)
 	w.say(fmt.Sprintf("removing account %s from %s", g.Account, cn.Device))
 	return executor.Do(ctx, run)
+}
+
+// allUndone closes the recorded changes: the receipt has proven that nothing
+// of them is left.
+func (w *work) allUndone(ctx context.Context) error {
+	have, err := w.e.Store.Changes(ctx, w.c.Grant.ID)
+	if err != nil {
+		return err
+	}
+	var open []grant.Change
+	for _, c := range have {
+		if c.State == executor.Done || c.State == executor.Intended {
+			c.State = executor.Undone
+			open = append(open, c)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	return w.e.Store.PutChanges(ctx, w.fence, w.c.Grant.ID, open)
 }
 
 // removalParams resolves the parameters of a removal: those that it shares

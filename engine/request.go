@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"runner/engine/executor"
 	"runner/engine/grant"
 	"runner/engine/inventory"
 	"runner/engine/lang"
@@ -220,8 +222,13 @@ func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *i
 		}
 		hand.PrivateKey, given["public_key"] = private, public
 	}
-	if given["public_key"] != nil && takes(forward, "password_login") && given["password_login"] == nil {
-		given["password_login"] = false
+	if given["public_key"] != nil && takes(forward, "with_password") && given["with_password"] == nil {
+		given["with_password"] = false
+	}
+	for _, own := range []string{"username", "uid"} {
+		if given[own] != nil || cred.Params[own] != nil {
+			return &InputError{fmt.Sprintf("param %s cannot be given: every grant gets an account of its own, named by the credential's account pattern", own)}
+		}
 	}
 	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(conn, 0)}
 	params, err := forward.Resolve(cred.Params, given, env, generate)
@@ -236,6 +243,9 @@ func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *i
 			continue
 		}
 		open[name] = v
+	}
+	if open["with_password"] == false {
+		delete(hand.Secrets, "password")
 	}
 	plain, err := json.Marshal(hand)
 	if err != nil {
@@ -263,7 +273,7 @@ func takes(t *template.Template, name string) bool {
 
 // longest returns the longest time a step of t may take on the device.
 func longest(t *template.Template) time.Duration {
-	most := t.Timeout
+	most := cmp.Or(t.Timeout, executor.DefaultTimeout)
 	var walk func([]*template.Step)
 	walk = func(ss []*template.Step) {
 		for _, s := range ss {
@@ -274,7 +284,7 @@ func longest(t *template.Template) time.Duration {
 		}
 	}
 	walk(t.Steps)
-	return max(most, time.Minute)
+	return most
 }
 
 // generate makes a secret as a template's parameter asks for.

@@ -95,6 +95,10 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 			x.skipAll([]*template.Step{st}, "an earlier step failed")
 			continue
 		}
+		if x.idle(st) {
+			x.settled(st)
+			continue
+		}
 		if st.Module == nil || onFailure(st) || controls(st.Module) {
 			if len(pend) > 0 {
 				if back, err := flush(); err != nil {

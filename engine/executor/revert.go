@@ -79,14 +79,36 @@ func Revert(ctx context.Context, r Run) (undone, conflicts []string, err error) 
 	return x.undo(ctx, 0, nil, false)
 }
 
-// undo works through the recorded changes in reverse.
-func (x *run) undo(ctx context.Context, n int, except []string, force bool) (undone, conflicts []string, err error) {
-	var todo []Change
+// idle reports whether a step is a revert that has nothing to do: it need not
+// end the batch.
+func (x *run) idle(st *template.Step) bool {
+	if st.Module == nil || st.Module.Name != "revert" || st.When != nil {
+		return false
+	}
+	args, err := x.evalArgs(st, x.env(nil))
+	return err == nil && len(x.undoable(stringsOf(args["except"]))) == 0
+}
+
+// settled records a revert that has nothing to do.
+func (x *run) settled(st *template.Step) {
+	r := StepResult{N: x.num[st], Name: st.Name, Module: "revert", Tags: st.Tags, Attempts: 1, Status: OK, Message: summary(nil, nil)}
+	r.Values = values(outputsOf(st), r, nil, "", "")
+	x.finish(st.Register, r)
+}
+
+// undoable returns the recorded changes that a revert has to look at, newest first.
+func (x *run) undoable(except []string) (todo []Change) {
 	for _, c := range slices.Backward(x.Recorded) {
 		if (c.State == Done || c.State == Intended) && c.Undo != nil && !slices.Contains(except, c.Module) && c.Before != c.After {
 			todo = append(todo, c)
 		}
 	}
+	return todo
+}
+
+// undo works through the recorded changes in reverse.
+func (x *run) undo(ctx context.Context, n int, except []string, force bool) (undone, conflicts []string, err error) {
+	todo := x.undoable(except)
 	if len(todo) == 0 {
 		return nil, nil, nil
 	}
