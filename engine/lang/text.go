@@ -40,7 +40,7 @@ type text struct {
 	vars   bool     // declares variables
 	// optional are the paths that are handed to default.
 	optional [][]string
-	parts  []textPart
+	parts    []textPart
 }
 
 // textPart is a piece of the top level: written text, or an action.
