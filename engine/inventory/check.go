@@ -171,3 +171,53 @@ func (s *Set) CheckTemplates(has func(kind, name string) bool) lang.Problems {
 	ps.Sort()
 	return ps
 }
+
+// CheckParams reports fixed params that no template of the credential takes,
+// and values that a template refuses. params returns, for a template, a check
+// by the name of each param, which says what is wrong with a value or "";
+// those of a create template include the ones of its removal.
+func (s *Set) CheckParams(params func(kind, name string) map[string]func(*lang.Value) string) lang.Problems {
+	var ps lang.Problems
+	for _, name := range slices.Sorted(maps.Keys(s.Credentials)) {
+		c := s.Credentials[name]
+		var all []map[string]func(*lang.Value) string
+		for _, sk := range slotKinds {
+			if n := c.slots[sk.slot]; n != nil {
+				all = append(all, params(sk.kind, n.Text))
+			}
+		}
+		for param, v := range c.Params {
+			ps = append(ps, checkParam(c.params[param], v, all)...)
+		}
+	}
+	hideLines(ps, "wrong-value")
+	ps.Sort()
+	return ps
+}
+
+// checkParam holds one fixed param against the templates of its credential.
+func checkParam(at lang.Entry, v *lang.Value, templates []map[string]func(*lang.Value) string) lang.Problems {
+	var names []string
+	known := false
+	for _, t := range templates {
+		names = append(names, slices.Collect(maps.Keys(t))...)
+		check := t[at.Key.Text]
+		if check == nil {
+			continue
+		}
+		known = true
+		if why := check(v); why != "" {
+			return lang.Problems{lang.Hidden(at.Key, "wrong-value", "param %q %s", at.Key.Text, why)}
+		}
+	}
+	if known || len(templates) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	p := at.Key.Problem("unknown-param", "no template of this credential has a param %q", at.Key.Text)
+	if p.Suggest = lang.Similar(at.Key.Text, names); p.Suggest == "" && len(names) > 0 {
+		p.Message += "; there is " + lang.Words(names)
+	}
+	return lang.Problems{p}
+}

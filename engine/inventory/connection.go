@@ -139,11 +139,13 @@ func (l *loader) address(f *lang.Fields) string {
 		return ip.String()
 	}
 	bare, port, hasPort := strings.Cut(s, ":")
+	user, _, hasUser := strings.Cut(s, "@")
+	scheme, _, hasScheme := strings.Cut(s, "://")
 	switch {
-	case strings.Contains(s, "://"):
-		l.Add(n, "bad-address", "address is %q; write only the host name or IP address, without %s", s, s[:strings.Index(s, "://")+3])
-	case strings.Contains(s, "@"):
-		l.Add(n, "bad-address", "address is %q; the user belongs into the credential: authentication: {user: %s}", s, s[:strings.Index(s, "@")])
+	case hasScheme:
+		l.Add(n, "bad-address", "address is %q; write only the host name or IP address, without %s://", s, scheme)
+	case hasUser:
+		l.Add(n, "bad-address", "address is %q; the user belongs into the credential: authentication: {user: %s}", s, user)
 	case strings.HasPrefix(s, "["):
 		l.Add(n, "bad-address", "address is %q; write an IPv6 address without brackets, and a port under port", s)
 	case hasPort && hostName.MatchString(bare):

@@ -45,7 +45,7 @@ func (l *loader) credential(f *lang.Fields) {
 	}
 	c.Requesters = l.requesters(f)
 	c.JIT, c.slots = l.jit(f.Take("jit"))
-	c.Params = l.params(f.Take("params"))
+	c.Params, c.params = l.params(f.Take("params"))
 	l.literals(f, "authentication: {user: runner, secret_from: {file: /etc/runner/secret}}")
 	f.End()
 	if name == "" {
@@ -316,12 +316,12 @@ func (l *loader) jitFits(f *lang.Fields, j JIT) {
 
 var paramName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
-// params reads fixed values for the templates; their types are checked against
-// the templates when a grant is requested.
-func (l *loader) params(n *lang.Node) map[string]*lang.Value {
-	out := map[string]*lang.Value{}
+// params reads fixed values for the templates; CheckParams holds them against
+// the templates.
+func (l *loader) params(n *lang.Node) (map[string]*lang.Value, map[string]lang.Entry) {
+	out, at := map[string]*lang.Value{}, map[string]lang.Entry{}
 	if n == nil {
-		return out
+		return out, at
 	}
 	f := l.Map(n, "params")
 	for _, e := range f.Rest() {
@@ -332,8 +332,8 @@ func (l *loader) params(n *lang.Node) map[string]*lang.Value {
 		v, ps := lang.CompileValue(e.Value, lang.Any, lang.Scope{})
 		l.Join(ps)
 		if len(ps) == 0 {
-			out[e.Key.Text] = v
+			out[e.Key.Text], at[e.Key.Text] = v, e
 		}
 	}
-	return out
+	return out, at
 }

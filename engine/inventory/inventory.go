@@ -83,7 +83,8 @@ type Credential struct {
 	Params      map[string]*lang.Value // for the templates
 	Pos         lang.Pos
 
-	slots map[string]*lang.Node // where the templates of JIT are named
+	slots  map[string]*lang.Node // where the templates of JIT are named
+	params map[string]lang.Entry // where Params are written
 }
 
 // Auth is how runner itself logs in to do the work.

@@ -27,7 +27,7 @@ func Load(dir string) (*Set, lang.Problems) {
 			continue
 		}
 		path := filepath.Join(dir, f.Name())
-		text, err := os.ReadFile(path) //nolint:gosec // the folder is the caller's choice
+		text, err := os.ReadFile(path)
 		if err != nil {
 			l.Problems = append(l.Problems, unreadable(path, err))
 			continue
@@ -64,9 +64,16 @@ func newLoader() *loader {
 	}
 }
 
+var secretLine = regexp.MustCompile(`(?i)(pass|secret|token|key)[a-z_]*["']?\s*:`)
+
 // file reads the documents of one file.
 func (l *loader) file(name string, text []byte) {
 	docs, ps := lang.Parse(name, text)
+	for i := range ps {
+		if secretLine.MatchString(ps[i].Source) {
+			ps[i].Source = "" // what is no YAML may still hold a secret
+		}
+	}
 	l.Join(ps)
 	for _, doc := range docs {
 		if doc.Kind == lang.NullNode {
@@ -95,7 +102,7 @@ func (l *loader) finish() (*Set, lang.Problems) {
 	}
 	l.cycles()
 	if len(l.Problems) > 0 {
-		l.hideLines()
+		hideLines(l.Problems, "literal-secret", "environment-secret")
 		l.Problems.Sort()
 		return nil, l.Problems
 	}
@@ -103,21 +110,24 @@ func (l *loader) finish() (*Set, lang.Problems) {
 }
 
 // hideLines takes the source out of every problem that stands on a line on
-// which somebody wrote a secret.
-func (l *loader) hideLines() {
+// which somebody wrote a secret; only the first of those that are about one,
+// which is cut off at its key, keeps it.
+func hideLines(ps lang.Problems, codes ...string) {
 	type line struct {
 		file string
 		n    int
 	}
-	bad := map[line]bool{}
-	for _, p := range l.Problems {
-		if p.Code == "literal-secret" || p.Code == "environment-secret" {
-			bad[line{p.Pos.File, p.Pos.Line}] = true
+	first := map[line]int{} // column of the first secret
+	for _, p := range ps {
+		at := line{p.Pos.File, p.Pos.Line}
+		if col, ok := first[at]; slices.Contains(codes, p.Code) && (!ok || p.Pos.Col < col) {
+			first[at] = p.Pos.Col
 		}
 	}
-	for i, p := range l.Problems {
-		if bad[line{p.Pos.File, p.Pos.Line}] && p.Code != "literal-secret" && p.Code != "environment-secret" {
-			l.Problems[i].Source = ""
+	for i, p := range ps {
+		col, ok := first[line{p.Pos.File, p.Pos.Line}]
+		if ok && (p.Pos.Col != col || !slices.Contains(codes, p.Code)) {
+			ps[i].Source = ""
 		}
 	}
 }

@@ -115,3 +115,32 @@ func TestCredentialsResolveToWholeConnections(t *testing.T) {
 		})
 	}
 }
+
+func TestNoDamageToADocumentBreaksTheReader(t *testing.T) {
+	t.Parallel()
+	for _, file := range append(cases(t, "err"), cases(t, "ok")...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.SplitAfter(string(text), "\n")
+		for i := 0; i < len(lines); i += 3 {
+			without := strings.Join(lines[:i], "") + strings.Join(lines[i+1:], "")
+			cut := strings.Join(lines[:i], "") + lines[i][:len(lines[i])/2]
+			for _, text := range []string{without, cut} {
+				set, ps := loadText("x.yaml", text)
+				if (set == nil) != (len(ps) > 0) {
+					t.Errorf("%s without line %d: %v, %d problems", file, i+1, set, len(ps))
+				}
+				if set == nil {
+					continue
+				}
+				for name := range set.Credentials {
+					if _, err := set.Resolve(name); err != nil {
+						t.Errorf("%s without line %d: %v", file, i+1, err)
+					}
+				}
+			}
+		}
+	}
+}

@@ -110,7 +110,7 @@ func TestEveryKeyIsInTheReadme(t *testing.T) {
 		if strings.Contains(p.Message, "jump host") {
 			prefix = "jump[]."
 		}
-		for _, key := range strings.Fields(strings.NewReplacer(",", " ", " or ", " ").Replace(keys)) {
+		for key := range strings.FieldsSeq(strings.NewReplacer(",", " ", " or ", " ").Replace(keys)) {
 			if key != "schema" && key != "kind" && !strings.Contains(text, "| `"+prefix+key+"` |") && !strings.Contains(text, "| `"+prefix+key+".") {
 				t.Errorf("README.md has no line for %s%s", prefix, key)
 			}

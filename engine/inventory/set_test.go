@@ -169,3 +169,28 @@ func TestAResolvedConnectionIsNotTiedToTheSet(t *testing.T) {
 		t.Errorf("an edit reached a pinned connection: %+v, %+v", conn, conn.Secret)
 	}
 }
+
+func TestFixedParamsThatNoTemplateTakesAreReported(t *testing.T) {
+	t.Parallel()
+	set := mustLoad(t, plainSet+"params: {shel: /bin/sh, quota: 11, groups: [adm], other: canary-hunter2}\n")
+	params := func(kind, name string) map[string]func(*lang.Value) string {
+		if kind != "create" || name != "linux-user" {
+			return nil
+		}
+		fine := func(*lang.Value) string { return "" }
+		wrong := func(*lang.Value) string { return "is wrong" }
+		return map[string]func(*lang.Value) string{"shell": fine, "groups": fine, "quota": wrong, "other": wrong}
+	}
+	ps := set.CheckParams(params)
+	want := []string{
+		`inventories/x.yaml:19:10: no template of this credential has a param "shel"; did you mean "shell"?`,
+		`inventories/x.yaml:19:25: param "quota" is wrong`,
+		`inventories/x.yaml:19:51: param "other" is wrong`,
+	}
+	if got := messages(ps); !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	if strings.Contains(ps.Error(), "hunter2") {
+		t.Error("a value that may be a secret is shown")
+	}
+}
