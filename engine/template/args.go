@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -138,11 +139,12 @@ func (l *loader) checkArgs(s *Step, key *lang.Node, written map[string]*lang.Nod
 
 var word = regexp.MustCompile(`[a-z_][a-z0-9_]*`)
 
-// blamed returns the argument that a message names first, or the module's key.
+// blamed returns the argument that a message names first, or the module's key
+// when that is not written.
 func blamed(message string, m *module.Module, key *lang.Node, written map[string]*lang.Node) *lang.Node {
 	for _, w := range word.FindAllString(message, -1) {
-		if n := written[w]; n != nil && slices.ContainsFunc(m.Args, func(a module.Field) bool { return a.Name == w }) {
-			return n
+		if slices.ContainsFunc(m.Args, func(a module.Field) bool { return a.Name == w }) {
+			return cmp.Or(written[w], key)
 		}
 	}
 	return key

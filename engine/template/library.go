@@ -187,3 +187,23 @@ func (l *Library) All() []*Template {
 	})
 	return all
 }
+
+// Params returns, by the name of each param of a template, a check that says
+// what is wrong with a fixed value of a credential, or "". Those of a create
+// template include the params of its removal. A template that does not exist
+// has none.
+func (l *Library) Params(kind Kind, name string) map[string]func(*lang.Value) string {
+	out := map[string]func(*lang.Value) string{}
+	t := l.templates[key{kind, name}]
+	if t == nil {
+		return out
+	}
+	if t.Kind == Create {
+		out = l.Params(Delete, t.Removal)
+	}
+	for i := range t.Params {
+		p := &t.Params[i]
+		out[p.Name] = func(v *lang.Value) string { return p.fixed(v) }
+	}
+	return out
+}

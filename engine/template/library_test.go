@@ -158,7 +158,8 @@ func TestTemplatesAreCheckedAgainstEachOther(t *testing.T) {
 		return strings.Replace(deleteOf(name), "created.outputs.uid", "created.outputs."+output, 1)
 	}
 	other := strings.Replace(deleteOf("other"), "platform: linux", "platform: windows", 1)
-	other = strings.Replace(other[:strings.Index(other, "steps:")], "\n\n", "\n", 1) + "steps:\n  - name: Say\n    debug: {msg: x}\n"
+	other, _, _ = strings.Cut(other, "steps:")
+	other += "steps:\n  - name: Say\n    debug: {msg: x}\n"
 	for _, c := range []struct {
 		name  string
 		files map[string]string
@@ -166,27 +167,32 @@ func TestTemplatesAreCheckedAgainstEachOther(t *testing.T) {
 		left  []string
 	}{
 		{
-			"misspelt", map[string]string{"create/a.yaml": createOf("a", "lunix"), "delete/linux.yaml": deleteOf("linux")},
+			"misspelt",
+			map[string]string{"create/a.yaml": createOf("a", "lunix"), "delete/linux.yaml": deleteOf("linux")},
 			[]string{`templates/create/a.yaml:5:10: there is no delete template "lunix"; did you mean "linux"?`},
 			[]string{"delete/linux shipped"},
 		},
 		{
-			"none", map[string]string{"create/a.yaml": createOf("a", "x")},
+			"none",
+			map[string]string{"create/a.yaml": createOf("a", "x")},
 			[]string{`templates/create/a.yaml:5:10: there is no delete template "x"; write one in the folder templates/delete`},
 			nil,
 		},
 		{
-			"disabled", map[string]string{"create/a.yaml": createOf("a", "gone"), "delete/gone.yaml": disabled},
+			"disabled",
+			map[string]string{"create/a.yaml": createOf("a", "gone"), "delete/gone.yaml": disabled},
 			[]string{`templates/create/a.yaml:5:10: the delete template "gone" is disabled (enabled: false in templates/delete/gone.yaml); what this template makes could not be removed`},
 			[]string{"delete/gone shipped"},
 		},
 		{
-			"platform", map[string]string{"create/a.yaml": createOf("a", "other"), "delete/other.yaml": other},
+			"platform",
+			map[string]string{"create/a.yaml": createOf("a", "other"), "delete/other.yaml": other},
 			[]string{`templates/create/a.yaml:5:10: the delete template "other" is for windows, and this template is for linux`},
 			[]string{"delete/other shipped"},
 		},
 		{
-			"the removal cannot be loaded", map[string]string{"create/a.yaml": createOf("a", "d"), "delete/d.yaml": "kind: delete\n"},
+			"the removal cannot be loaded",
+			map[string]string{"create/a.yaml": createOf("a", "d"), "delete/d.yaml": "kind: delete\n"},
 			[]string{
 				`templates/create/a.yaml:5:10: the removal "d" has problems of its own; see templates/delete/d.yaml`,
 				`templates/delete/d.yaml:1:1: a template has no "schema"; write for example: schema: runner/v1`,
@@ -197,7 +203,8 @@ func TestTemplatesAreCheckedAgainstEachOther(t *testing.T) {
 			nil,
 		},
 		{
-			"an output that nobody hands on", map[string]string{"create/a.yaml": createOf("a", "d"), "delete/d.yaml": reads("d", "iud")},
+			"an output that nobody hands on",
+			map[string]string{"create/a.yaml": createOf("a", "d"), "delete/d.yaml": reads("d", "iud")},
 			[]string{
 				`templates/create/a.yaml:5:10: the removal "d" has problems of its own; see templates/delete/d.yaml`,
 				`templates/delete/d.yaml:7:52: created.outputs has no "iud": create template a, removed by this template, has no such output; there is uid`,
@@ -205,7 +212,8 @@ func TestTemplatesAreCheckedAgainstEachOther(t *testing.T) {
 			nil,
 		},
 		{
-			"an output that only one hands on", map[string]string{
+			"an output that only one hands on",
+			map[string]string{
 				"create/a.yaml": createOf("a", "d"), "delete/d.yaml": reads("d", "home"),
 				"create/b.yaml": createOf("b", "d") + "  home: account.home\n",
 			},
@@ -213,7 +221,8 @@ func TestTemplatesAreCheckedAgainstEachOther(t *testing.T) {
 			[]string{"create/b shipped", "delete/d shipped"},
 		},
 		{
-			"the ending", map[string]string{"delete/d.yml": deleteOf("d")},
+			"the ending",
+			map[string]string{"delete/d.yml": deleteOf("d")},
 			[]string{`templates/delete/d.yml:1:1: the file of a template ends in .yaml; rename it`},
 			nil,
 		},
@@ -228,5 +237,41 @@ func TestTemplatesAreCheckedAgainstEachOther(t *testing.T) {
 				t.Errorf("usable: %q, want %q", got, c.left)
 			}
 		})
+	}
+}
+
+func TestFixedParamsAreHeldAgainstBothTemplatesOfAPair(t *testing.T) {
+	t.Parallel()
+	create := strings.Replace(createOf("a", "d"), "steps:", "params:\n  quota: {type: int, max: 10, default: 5}\n  password: {type: secret, generate: {length: 24}}\nsteps:", 1)
+	remove := strings.Replace(deleteOf("d"), "steps:", "params:\n  keep: {type: enum, enum: [home, nothing], default: nothing}\nsteps:", 1)
+	lib, ps := Open("", shippedFS(map[string]string{"create/a.yaml": create, "delete/d.yaml": remove}), registry(t))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	params := lib.Params(Create, "a")
+	for _, c := range []struct {
+		param string
+		value any
+		want  string
+	}{
+		{"quota", int64(7), ""},
+		{"quota", "7", ""},
+		{"quota", int64(11), "is 11; at most 10"},
+		{"quota", "many", `is "many"; give an int`},
+		{"keep", "home", ""},
+		{"keep", "homes", `is "homes"; it must be home or nothing; did you mean "home"?`},
+		{"password", "canary", inClear},
+	} {
+		check := params[c.param]
+		if check == nil {
+			t.Errorf("%s is not known", c.param)
+			continue
+		}
+		if got := check(lang.Constant(c.value)); got != c.want {
+			t.Errorf("%s = %v: %q, want %q", c.param, c.value, got, c.want)
+		}
+	}
+	if len(params) != 3 || len(lib.Params(Create, "nobody")) != 0 {
+		t.Errorf("params of a: %d, of a template that does not exist: %d", len(params), len(lib.Params(Create, "nobody")))
 	}
 }

@@ -246,3 +246,38 @@ func valueText(v *lang.Value) string {
 	}
 	return v.Text()
 }
+
+func TestNoDamageToATemplateBreaksTheReader(t *testing.T) {
+	t.Parallel()
+	reg := registry(t)
+	for _, c := range append(cases(t, "err"), cases(t, "ok")...) {
+		lines := strings.SplitAfter(string(c.text), "\n")
+		for i := 0; i < len(lines); i += 3 {
+			without := strings.Join(lines[:i], "") + strings.Join(lines[i+1:], "")
+			cut := strings.Join(lines[:i], "") + lines[i][:len(lines[i])/2]
+			for _, text := range []string{without, cut} {
+				if tmpl, ps := Load(c.file, []byte(text), reg); (tmpl == nil) != (len(ps) > 0) {
+					t.Errorf("%s without line %d: template %v, %d problems", c.name, i+1, tmpl, len(ps))
+				}
+			}
+		}
+	}
+}
+
+func TestLoadKeepsTheBytesItRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range cases(t, "ok") {
+		text := append([]byte(nil), c.text...)
+		tmpl, ps := Load(c.file, text, registry(t))
+		if len(ps) > 0 {
+			t.Fatal(ps)
+		}
+		text[0] = '!'
+		if diff := cmp.Diff(string(c.text), string(tmpl.Body)); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+		if again, _ := Load(c.file, tmpl.Body, registry(t)); again == nil || again.Hash != tmpl.Hash {
+			t.Errorf("%s: a pinned body does not load to the same template", c.name)
+		}
+	}
+}

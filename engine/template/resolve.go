@@ -148,10 +148,10 @@ func (r *resolver) source(p *Param) (v any, found bool, why string) {
 		return v, true, ""
 	}
 	if d := r.defaults[p.Name]; d != nil {
-		v, err := d.Eval(r.env)
-		if _, sealed := v.(secret.Value); p.Type.Kind == lang.SecretKind && !sealed {
-			return nil, false, "is a secret and stands in the credential in clear; take it out there, and give it with the request"
+		if p.Type.Kind == lang.SecretKind {
+			return nil, false, inClear
 		}
+		v, err := d.Eval(r.env)
 		return v, true, reason(err)
 	}
 	if p.Default != nil {
@@ -159,6 +159,25 @@ func (r *resolver) source(p *Param) (v any, found bool, why string) {
 		return v, true, reason(err)
 	}
 	return nil, false, ""
+}
+
+// inClear is what is wrong with a secret that a credential holds.
+const inClear = "is a secret and stands in the credential in clear; take it out there, and give it with the request"
+
+// fixed says what is wrong with a value that a credential gives to p, or "".
+func (p *Param) fixed(v *lang.Value) string {
+	if p.Type.Kind == lang.SecretKind {
+		return inClear
+	}
+	x, ok := constant(v)
+	if !ok {
+		return ""
+	}
+	x, why := convert(x, p.Type)
+	if why != "" {
+		return fmt.Sprintf("%s; give %s", why, p.wants())
+	}
+	return p.check(x)
 }
 
 func reason(err error) string {
@@ -324,10 +343,10 @@ func convert(v any, t lang.Type) (any, string) {
 }
 
 func convertText(s string, t lang.Type) (any, string) {
-	switch t.Kind {
-	case lang.SecretKind:
+	if t.Kind == lang.SecretKind {
 		return secret.New(s), ""
-	case lang.AnyKind:
+	}
+	if t.Kind == lang.AnyKind {
 		return s, ""
 	}
 	v, err := lang.ParseAs(s, t)

@@ -269,7 +269,7 @@ func TestARemovalResolvesWhenNothingOfTheCreationIsKnown(t *testing.T) {
 		{map[string]any{}, map[string]any{"username": "jitabc", "uid": int64(70000)}, false},
 		{map[string]any{"username": "other", "uid": int64(7)}, map[string]any{"username": "other", "uid": int64(7)}, true},
 	} {
-		env["created"] = map[string]any{"known": c.outputs != nil && len(c.outputs) > 0, "outputs": c.outputs, "started_at": time.Time{}}
+		env["created"] = map[string]any{"known": len(c.outputs) > 0, "outputs": c.outputs, "started_at": time.Time{}}
 		got, err := tmpl.Resolve(nil, nil, env, nil)
 		if err != nil {
 			t.Fatalf("%v: %v", c.outputs, err)
