@@ -1,6 +1,7 @@
 package template
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -32,12 +33,40 @@ type createdRead struct {
 // expr compiles a bare expression, or returns nil after a problem.
 func (l *loader) expr(n *lang.Node, want lang.Type, scope lang.Scope, guarded guard) *lang.Expr {
 	e, ps := lang.CompileExpr(n, want, scope)
-	l.Join(ps)
+	l.Join(comparing(n.Text, ps))
 	if len(ps) > 0 {
 		return nil
 	}
 	l.readsOf(n, 0, n.Text, reading{guard: guarded})
 	return e
+}
+
+var bareName = regexp.MustCompile(`^\s*(not\s+|!)?([a-z_][\w.]*)\s*$`)
+
+// comparing says how to make a condition of a name that is no bool: nothing is
+// true or false by being empty.
+func comparing(text string, ps lang.Problems) lang.Problems {
+	m := bareName.FindStringSubmatch(text)
+	if m == nil {
+		return ps
+	}
+	equal, more := "!=", ">"
+	if m[1] != "" {
+		equal, more = "==", "=="
+	}
+	for i, p := range ps {
+		_, found, ok := strings.Cut(p.Message, " bool, found ")
+		switch {
+		case !ok:
+		case found == "string":
+			ps[i].Message += fmt.Sprintf("; compare it: %s %s \"\"", m[2], equal)
+		case found == "int":
+			ps[i].Message += fmt.Sprintf("; compare it: %s %s 0", m[2], equal)
+		case strings.HasPrefix(found, "list"):
+			ps[i].Message += fmt.Sprintf("; compare its length: len(%s) %s 0", m[2], more)
+		}
+	}
+	return ps
 }
 
 // value compiles a value, or returns nil after a problem.

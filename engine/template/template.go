@@ -31,8 +31,8 @@ type Template struct {
 	Removal      string        // create only: name of the delete template that undoes it
 	Become       string        // account the steps run as; empty: the login account
 	Timeout      time.Duration // default per step; 0: 60s
-	OnDisconnect string        // stop or continue
-	OnFailure    string        // revert or keep
+	OnDisconnect string        // stop (default) or continue (default of delete)
+	OnFailure    string        // revert (default) or keep; of delete always keep
 	Params       []Param
 	Vars         []Var
 	Steps        []*Step
@@ -98,8 +98,8 @@ type Step struct {
 
 	When        *lang.Expr
 	Until       *lang.Expr
-	Retries     int
-	Delay       time.Duration
+	Retries     int           // after the first try; with Until at least 1, default 3; else 0
+	Delay       time.Duration // between tries; default 1s
 	Timeout     time.Duration // 0: the template's
 	ChangedWhen *lang.Expr
 	FailedWhen  *lang.Expr
