@@ -113,12 +113,15 @@ func (b *bench) values(c contender, addr string) map[string]string {
 	hostKey := b.machine.HostKey
 	knownHosts := filepath.Join(b.work, "known_hosts-"+port)
 	_ = os.WriteFile(knownHosts, []byte("["+host+"]:"+port+" "+hostKey+"\n"), 0o600)
+	password := "Bench-pass-" + strconv.Itoa(b.uid)
+	passwordFile := filepath.Join(b.work, "password")
+	_ = os.WriteFile(passwordFile, []byte(password), 0o600)
 	return map[string]string{
 		"root": b.root, "work": b.work, "folder": c.folder,
 		"addr": addr, "host": host, "port": port,
 		"key": b.machine.KeyFile(), "host_key": hostKey, "known_hosts": knownHosts,
 		"account": "jit-" + c.Name[:1] + strconv.Itoa(b.uid), "uid": strconv.Itoa(b.uid),
-		"pub": strings.TrimSpace(string(key)), "password": "Bench-pass-" + strconv.Itoa(b.uid),
+		"pub": strings.TrimSpace(string(key)), "password": password, "password_file": passwordFile,
 		"until": until.Format("20060102150405") + "Z", "until_rfc3339": until.Format(time.RFC3339),
 		"last_day": strconv.FormatInt(until.Add(24*time.Hour).Unix(), 10),
 	}
