@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"runner/engine/inventory"
+	"runner/engine/template"
+)
+
+// inventoryView is a connection profile.
+type inventoryView struct {
+	Name          string    `json:"name"`
+	Transport     string    `json:"transport"`
+	Methods       []string  `json:"methods"`
+	Port          int       `json:"port"`
+	Become        string    `json:"become"`
+	HostKeyPolicy string    `json:"host_key_policy"`
+	KnownHosts    string    `json:"known_hosts,omitempty"`
+	Jump          []hopView `json:"jump"`
+	DialSeconds   float64   `json:"dial_timeout_seconds"`
+	StepSeconds   float64   `json:"step_timeout_seconds"`
+	File          string    `json:"file"`
+}
+
+// hopView is a jump host.
+type hopView struct {
+	Device     string `json:"device"`
+	Credential string `json:"credential,omitempty"`
+}
+
+func (a *app) inventoryCommand() *cobra.Command {
+	return a.noun("inventory", "look at connection profiles, check the folder inventories",
+		"runner inventory list\nrunner inventory check", a.inventoryList(), a.inventoryCheck())
+}
+
+func (a *app) inventoryList() *cobra.Command {
+	return leaf{
+		use: "list", short: "list the connection profiles",
+		example: "runner inventory list\nrunner inventory list -o json",
+		exits:   []int{exitFile},
+		run: func(context.Context, []string) error {
+			set, err := a.inventory()
+			if err != nil {
+				return err
+			}
+			views := []inventoryView{}
+			t := table{head: []string{"INVENTORY", "TRANSPORT", "METHODS", "PORT", "BECOME", "HOST KEYS", "JUMP"}}
+			for _, name := range slices.Sorted(maps.Keys(set.Inventories)) {
+				v := viewInventory(set.Inventories[name])
+				views = append(views, v)
+				var hops []string
+				for _, h := range v.Jump {
+					hops = append(hops, h.Device)
+				}
+				t.add(false, v.Name, v.Transport, strings.Join(v.Methods, ","), fmt.Sprint(v.Port), v.Become, v.HostKeyPolicy, strings.Join(hops, " > "))
+			}
+			return a.answer(views, func(w io.Writer) { a.table(w, t) })
+		},
+	}.command()
+}
+
+func viewInventory(inv *inventory.Inventory) inventoryView {
+	v := inventoryView{
+		Name: inv.Name, Transport: inv.Transport, Methods: inv.Methods, Port: inv.Port, Become: inv.Become.Method,
+		HostKeyPolicy: inv.HostKeys.Policy, KnownHosts: inv.HostKeys.KnownHosts, Jump: []hopView{},
+		DialSeconds: inv.Timeouts.Dial.Seconds(), StepSeconds: inv.Timeouts.Step.Seconds(), File: inv.Pos.File,
+	}
+	for _, h := range inv.Jump {
+		v.Jump = append(v.Jump, hopView{h.Device, h.Credential})
+	}
+	return v
+}
+
+func (a *app) inventoryCheck() *cobra.Command {
+	return leaf{
+		use: "check", short: "check inventories, devices and credentials; never connects",
+		example: "runner inventory check\nrunner --workspace /srv/access inventory check",
+		long:    "Also checked is that the templates that credentials name can be used.",
+		exits:   []int{exitFile},
+		run: func(context.Context, []string) error {
+			set, err := a.inventory()
+			if err != nil {
+				return err
+			}
+			lib, _, err := a.templates()
+			if err != nil {
+				return err
+			}
+			for _, n := range set.Notices {
+				a.warn("%s", n.String())
+			}
+			has := func(kind, name string) bool {
+				_, err := lib.Get(template.Kind(kind), name)
+				return err == nil
+			}
+			if err := set.CheckTemplates(has).Err(); err != nil {
+				return err
+			}
+			v := struct {
+				Inventories int `json:"inventories"`
+				Devices     int `json:"devices"`
+				Credentials int `json:"credentials"`
+			}{len(set.Inventories), len(set.Devices), len(set.Credentials)}
+			return a.answer(v, func(w io.Writer) {
+				inventories := "1 inventory"
+				if v.Inventories != 1 {
+					inventories = fmt.Sprintf("%d inventories", v.Inventories)
+				}
+				_, _ = fmt.Fprintf(w, "%s, %s, %s checked, no problem\n", inventories, plural(v.Devices, "device"), plural(v.Credentials, "credential"))
+			})
+		},
+	}.command()
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/store"
+)
+
+// lazyStore is a store that is being opened: the first call that needs it
+// waits. An ad hoc run of a template connects meanwhile.
+type lazyStore struct {
+	open func() (*store.Store, error) // safe for several goroutines
+}
+
+var _ engine.Store = (*lazyStore)(nil)
+
+// lazyStore starts to open the store of the workspace; close waits for it.
+func (a *app) lazyStore() *lazyStore {
+	a.opened = true
+	go func() { _, _ = a.stored() }()
+	return &lazyStore{a.stored}
+}
+
+// with calls f with the store.
+func with[T any](l *lazyStore, f func(*store.Store) (T, error)) (T, error) {
+	s, err := l.open()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return f(s)
+}
+
+// do calls f with the store.
+func (l *lazyStore) do(f func(*store.Store) error) error {
+	_, err := with(l, func(s *store.Store) (struct{}, error) { return struct{}{}, f(s) })
+	return err
+}
+
+func (l *lazyStore) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error {
+	return l.do(func(s *store.Store) error { return s.Create(ctx, c, snaps) })
+}
+
+func (l *lazyStore) Case(ctx context.Context, id string) (grant.Case, error) {
+	return with(l, func(s *store.Store) (grant.Case, error) { return s.Case(ctx, id) })
+}
+
+func (l *lazyStore) Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error) {
+	return with(l, func(s *store.Store) ([]grant.Case, error) { return s.Cases(ctx, f) })
+}
+
+func (l *lazyStore) Change(ctx context.Context, id string, fn func(*grant.Case) error) error {
+	return l.do(func(s *store.Store) error { return s.Change(ctx, id, fn) })
+}
+
+func (l *lazyStore) Job(ctx context.Context, id string) (grant.Job, error) {
+	return with(l, func(s *store.Store) (grant.Job, error) { return s.Job(ctx, id) })
+}
+
+func (l *lazyStore) Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, error) {
+	return with(l, func(s *store.Store) ([]grant.Job, error) { return s.Jobs(ctx, f) })
+}
+
+func (l *lazyStore) Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error) {
+	return with(l, func(s *store.Store) ([]grant.Job, error) { return s.Due(ctx, now, limit) })
+}
+
+func (l *lazyStore) NextDue(ctx context.Context, after time.Time) (time.Time, bool, error) {
+	s, err := l.open()
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	return s.NextDue(ctx, after)
+}
+
+func (l *lazyStore) Running(ctx context.Context) ([]grant.Job, error) {
+	return with(l, func(s *store.Store) ([]grant.Job, error) { return s.Running(ctx) })
+}
+
+func (l *lazyStore) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error {
+	return l.do(func(s *store.Store) error { return s.PutExecution(ctx, f, e) })
+}
+
+func (l *lazyStore) Execution(ctx context.Context, id string) (grant.Execution, error) {
+	return with(l, func(s *store.Store) (grant.Execution, error) { return s.Execution(ctx, id) })
+}
+
+func (l *lazyStore) PutSteps(ctx context.Context, f grant.Fence, execution string, rs []grant.StepResult) error {
+	return l.do(func(s *store.Store) error { return s.PutSteps(ctx, f, execution, rs) })
+}
+
+func (l *lazyStore) PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error {
+	return l.do(func(s *store.Store) error { return s.PutChanges(ctx, f, grantID, cs) })
+}
+
+func (l *lazyStore) Changes(ctx context.Context, grantID string) ([]grant.Change, error) {
+	return with(l, func(s *store.Store) ([]grant.Change, error) { return s.Changes(ctx, grantID) })
+}
+
+func (l *lazyStore) Snapshot(ctx context.Context, hash string) (grant.Snapshot, error) {
+	return with(l, func(s *store.Store) (grant.Snapshot, error) { return s.Snapshot(ctx, hash) })
+}
+
+func (l *lazyStore) ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error) {
+	return with(l, func(s *store.Store) (int64, error) { return s.ReserveUID(ctx, device, first, last, now) })
+}
+
+func (l *lazyStore) BurnUID(ctx context.Context, device string, uid int64, now time.Time) error {
+	return l.do(func(s *store.Store) error { return s.BurnUID(ctx, device, uid, now) })
+}
+
+func (l *lazyStore) Dead(ctx context.Context) ([]string, error) {
+	return with(l, func(s *store.Store) ([]string, error) { return s.Dead(ctx) })
+}
+
+func (l *lazyStore) Forget(ctx context.Context, id string) error {
+	return l.do(func(s *store.Store) error { return s.Forget(ctx, id) })
+}
+
+func (l *lazyStore) AppendLog(ctx context.Context, chunks []grant.Chunk) error {
+	return l.do(func(s *store.Store) error { return s.AppendLog(ctx, chunks) })
+}
+
+func (l *lazyStore) ReadLog(ctx context.Context, execution string, from int64, maxBytes int) ([]grant.Chunk, error) {
+	return with(l, func(s *store.Store) ([]grant.Chunk, error) { return s.ReadLog(ctx, execution, from, maxBytes) })
+}
+
+func (l *lazyStore) DropLog(ctx context.Context, execution string, from, to int64) error {
+	return l.do(func(s *store.Store) error { return s.DropLog(ctx, execution, from, to) })
+}

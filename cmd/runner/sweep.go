@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"runner/engine"
+	"runner/engine/grant"
+)
+
+// Names under which the store notes when somebody last looked for due work.
+const (
+	markServed = "served"
+	markSwept  = "swept"
+)
+
+// sweepView is what a sweep did and found.
+type sweepView struct {
+	Reaped  int         `json:"reaped"`
+	Removed []grantView `json:"removed"`
+	Open    []grantView `json:"open"`
+	Waiting int         `json:"waiting"`
+	Errors  []string    `json:"errors"`
+}
+
+func (a *app) sweepCommand() *cobra.Command {
+	var plan bool
+	c := leaf{
+		use: "sweep", short: "finish what was left: run every removal that is due",
+		example: "runner sweep --plan\nrunner sweep\n* * * * * runner --workspace /srv/access sweep   # in a crontab",
+		long: `For a timer or cron. It takes over the jobs of processes that died, cancels
+requests that nobody started, and tries every due removal once, several devices at
+a time. It never creates anything. runner init prints the lines for a timer.`,
+		exits: []int{exitLeft, exitFuse, exitInterrupted},
+		run: func(ctx context.Context, _ []string) error {
+			e, err := a.removing(ctx)
+			if err != nil {
+				return err
+			}
+			a.many = true
+			if plan {
+				return a.planSweep(ctx, e)
+			}
+			return a.sweep(ctx, e)
+		},
+	}.command()
+	c.Flags().BoolVar(&plan, "plan", false, "only print what would be removed")
+	return c
+}
+
+// planSweep prints the removals that a sweep would try now.
+func (a *app) planSweep(ctx context.Context, e *engine.Engine) error {
+	due, err := e.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	return a.answerCases(due)
+}
+
+func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
+	s, err := a.store()
+	if err != nil {
+		return err
+	}
+	if err := s.Mark(ctx, markSwept, a.now()); err != nil {
+		return err
+	}
+	swept, err := e.Sweep(ctx)
+	if err != nil {
+		return err
+	}
+	v := sweepView{Reaped: swept.Reaped, Removed: []grantView{}, Open: []grantView{}, Waiting: swept.Waiting, Errors: []string{}}
+	for i := range swept.Removed {
+		v.Removed = append(v.Removed, viewGrant(&swept.Removed[i], a.now()))
+	}
+	for i := range swept.Open {
+		v.Open = append(v.Open, viewGrant(&swept.Open[i], a.now()))
+	}
+	for _, err := range swept.Errors {
+		v.Errors = append(v.Errors, problem(err))
+		a.say("%s", problem(err))
+	}
+	if err := a.answer(v, func(w io.Writer) { a.describeSweep(w, &v, swept.Open) }); err != nil {
+		return err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return exitWith(exitInterrupted)
+	case len(v.Errors) > 0:
+		return exitWith(exitFailed)
+	case len(v.Open) > 0:
+		return exitWith(exitLeft)
+	}
+	return nil
+}
+
+func (a *app) describeSweep(w io.Writer, v *sweepView, open []grant.Case) {
+	if len(open) > 0 {
+		t := table{head: []string{"GRANT", "DEVICE", "ACCOUNT", "OVERDUE", "LAST ERROR", "NEXT"}}
+		for i := range open {
+			c, g := &open[i], &v.Open[i]
+			t.add(true, g.ID, g.Device, g.Account, span(c.Overdue(a.now())), cut(oneLine(c.Removal().LastError), 60), a.nextText(g))
+		}
+		a.table(w, t)
+	}
+	text := fmt.Sprintf("removed %d, still open %d, waiting %d", len(v.Removed), len(v.Open), v.Waiting)
+	if v.Reaped > 0 {
+		text += fmt.Sprintf(", taken over %d", v.Reaped)
+	}
+	_, _ = fmt.Fprintln(w, text)
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"runner/engine/lang"
+	"runner/engine/template"
+	"runner/templates"
+)
+
+// templateView is a template that can be used.
+type templateView struct {
+	Kind        string      `json:"kind"`
+	Name        string      `json:"name"`
+	Origin      string      `json:"origin"`
+	Enabled     bool        `json:"enabled"`
+	Platform    string      `json:"platform"`
+	Executor    string      `json:"executor"`
+	Description string      `json:"description,omitempty"`
+	Removal     string      `json:"removal,omitempty"`
+	File        string      `json:"file"`
+	Hash        string      `json:"hash"`
+	Params      []paramView `json:"params"`
+}
+
+// paramView is a value that a template takes.
+type paramView struct {
+	Name      string `json:"name"`
+	Type      string `json:"type"`
+	Doc       string `json:"doc,omitempty"`
+	Required  bool   `json:"required"`
+	Generated bool   `json:"generated"`
+}
+
+func (a *app) templateCommand() *cobra.Command {
+	return a.noun("template", "look at templates, check them, run one",
+		"runner template list\nrunner template check\nrunner template run create/linux-user --device web-1 -p username=ana --check",
+		a.templateList(), a.templateCheck(), a.templateRun())
+}
+
+func (a *app) templateList() *cobra.Command {
+	return leaf{
+		use: "list", short: "list the templates that can be used, and where they come from",
+		example: "runner template list\nrunner template list -o json",
+		long:    "A template of the workspace beats a shipped one of the same kind and name.",
+		exits:   []int{exitFile},
+		run: func(context.Context, []string) error {
+			lib, ps, err := a.templates()
+			if err != nil {
+				return err
+			}
+			views := []templateView{}
+			t := table{head: []string{"TEMPLATE", "ORIGIN", "PLATFORM", "ENABLED", "DESCRIPTION"}}
+			for _, tpl := range lib.All() {
+				v := viewTemplate(tpl)
+				views = append(views, v)
+				t.add(false, v.Kind+"/"+v.Name, v.Origin, v.Platform, fmt.Sprint(v.Enabled), cut(oneLine(v.Description), 80))
+			}
+			if err := a.answer(views, func(w io.Writer) { a.table(w, t) }); err != nil {
+				return err
+			}
+			return ps.Err()
+		},
+	}.command()
+}
+
+func viewTemplate(t *template.Template) templateView {
+	v := templateView{
+		Kind: string(t.Kind), Name: t.Name, Origin: t.Origin, Enabled: t.Enabled, Platform: t.Platform, Executor: t.Executor,
+		Description: strings.TrimSpace(t.Description), Removal: t.Removal, File: t.File, Hash: t.Hash, Params: []paramView{},
+	}
+	for _, p := range t.Params {
+		v.Params = append(v.Params, paramView{
+			Name: p.Name, Type: p.Type.String(), Doc: p.Doc,
+			Required: !p.Optional && p.Default == nil && p.Generate == nil, Generated: p.Generate != nil,
+		})
+	}
+	return v
+}
+
+func (a *app) templateCheck() *cobra.Command {
+	return leaf{
+		use: "check [PATH]...", short: "check templates and say what is wrong with them, and where",
+		example: "runner template check\nrunner template check templates/create/my-user.yaml",
+		long: `Without PATH every template of the workspace and every shipped one is checked,
+each by itself and against each other. PATH is a file, or a folder that is searched.
+Nothing is connected to.`,
+		args: func(*cobra.Command, []string) error { return nil }, exits: []int{exitFile},
+		run: func(_ context.Context, args []string) error {
+			if len(args) > 0 {
+				return a.checkFiles(args)
+			}
+			lib, ps, err := a.templates()
+			if err != nil {
+				return err
+			}
+			if err := ps.Err(); err != nil {
+				return err
+			}
+			return a.checked(len(lib.All()))
+		},
+	}.command()
+}
+
+// checked says that n templates are good.
+func (a *app) checked(n int) error {
+	v := struct {
+		Checked int `json:"checked"`
+	}{n}
+	return a.answer(v, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s checked, no problem\n", plural(n, "template")) })
+}
+
+// checkFiles checks single files and the files of folders.
+func (a *app) checkFiles(paths []string) error {
+	reg, err := a.reg()
+	if err != nil {
+		return err
+	}
+	var files []string
+	for _, p := range paths {
+		found, err := yamlFiles(p)
+		if err != nil {
+			return usagef("%v", err)
+		}
+		files = append(files, found...)
+	}
+	var all lang.Problems
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return usagef("%v", err)
+		}
+		_, ps := template.Load(f, text, reg)
+		all = append(all, ps...)
+	}
+	if err := all.Err(); err != nil {
+		return err
+	}
+	return a.checked(len(files))
+}
+
+// yamlFiles returns path, or the YAML files below it when it is a folder.
+func yamlFiles(path string) ([]string, error) {
+	st, err := os.Stat(path)
+	if err != nil || !st.IsDir() {
+		return []string{path}, err
+	}
+	var files []string
+	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if ext := filepath.Ext(p); err == nil && !d.IsDir() && (ext == ".yaml" || ext == ".yml") {
+			files = append(files, p)
+		}
+		return err
+	})
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("%s holds no .yaml file", path)
+	}
+	return files, err
+}
+
+// findTemplate loads one template without reading the others: kind/name, or
+// the path of a file.
+func (a *app) findTemplate(name string) (*template.Template, error) {
+	reg, err := a.reg()
+	if err != nil {
+		return nil, err
+	}
+	if ext := filepath.Ext(name); (ext == ".yaml" || ext == ".yml") && exists(name) {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, usagef("%v", err)
+		}
+		t, ps := template.Load(name, text, reg)
+		return t, ps.Err()
+	}
+	kind, base, found := strings.Cut(name, "/")
+	if !found || !slices.Contains(templateKinds, kind) {
+		return nil, usagef("template %q: name it by kind and name, such as create/linux-user, or by the path of its file", name)
+	}
+	w, err := a.workspace()
+	if err != nil {
+		return nil, err
+	}
+	own := filepath.Join(w.dir, "templates", kind, base+".yaml")
+	if text, err := os.ReadFile(own); err == nil {
+		t, ps := template.Load(own, text, reg)
+		return t, ps.Err()
+	}
+	// Only a template that the workspace does not have at all is a shipped one.
+	if !exists(filepath.Join(w.dir, "templates", kind, base+".yml")) {
+		if text, err := fs.ReadFile(templates.FS, kind+"/"+base+".yaml"); err == nil {
+			t, ps := template.Load("templates/"+kind+"/"+base+".yaml", text, reg)
+			return t, ps.Err()
+		}
+	}
+	return a.searchTemplate(kind, base)
+}
+
+var templateKinds = []string{string(template.Create), string(template.Delete), string(template.Elevate)}
+
+// searchTemplate loads every template; its error suggests another name.
+func (a *app) searchTemplate(kind, name string) (*template.Template, error) {
+	lib, _, err := a.templates()
+	if err != nil {
+		return nil, err
+	}
+	t, err := lib.Get(template.Kind(kind), name)
+	if _, is := errors.AsType[lang.Problems](err); err != nil && !is {
+		return nil, usagef("%v", err)
+	}
+	return t, err
+}

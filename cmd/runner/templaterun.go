@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"runner/engine"
+	"runner/engine/executor"
+	"runner/engine/inventory"
+	"runner/engine/lang"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// runView is what became of an ad hoc run.
+type runView struct {
+	executionView
+
+	Outputs   map[string]any `json:"outputs"`
+	Undone    []string       `json:"undone"`
+	Conflicts []string       `json:"conflicts"`
+}
+
+// templateRun is an ad hoc run that was asked for.
+type templateRun struct {
+	app                *app
+	device, credential string
+	params             []string
+	check, noFuse      bool
+	fromStep           int
+}
+
+func (a *app) templateRun() *cobra.Command {
+	r := &templateRun{app: a}
+	c := leaf{
+		use: "run TEMPLATE (--device DEVICE | --credential CREDENTIAL)", short: "run a template on a device, without a grant",
+		example: `runner template run create/linux-user --device web-1 -p username=ana --check
+runner template run ./my-template.yaml --credential web-admin -p size=3`,
+		long: `TEMPLATE is kind/name or the path of a file. There is no grant, so nothing removes
+what the template makes. When a step fails, what the run changed is undone, unless
+the template says on_failure: keep.`,
+		args: needs("TEMPLATE"), exits: []int{exitFile, exitDenied, exitUnreached, exitUndone, exitLeft, exitInterrupted},
+		run: func(ctx context.Context, args []string) error { return r.run(ctx, args[0]) },
+	}.command()
+	fs := c.Flags()
+	fs.StringVar(&r.device, "device", "", "run on this device, with its only credential")
+	fs.StringVar(&r.credential, "credential", "", "run on the device of this credential, logged in as it says")
+	fs.StringArrayVarP(&r.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
+	fs.BoolVar(&r.check, "check", false, "change nothing, say what would be changed")
+	fs.BoolVar(&r.noFuse, "no-fuse", false, "send each step by itself instead of all that can go together")
+	fs.IntVar(&r.fromStep, "from-step", 0, "skip the steps before this one")
+	return c
+}
+
+func (r *templateRun) run(ctx context.Context, name string) error {
+	a := r.app
+	given, err := readParams(r.params, a.stdin)
+	if err != nil {
+		return err
+	}
+	who, err := a.who()
+	if err == nil {
+		err = who.asOperator("run templates without a grant")
+	}
+	if err != nil {
+		return err
+	}
+	late := a.lazyStore() // opens while the device is being reached
+	t, err := a.findTemplate(name)
+	if err != nil {
+		return err
+	}
+	if err := given.fit(t); err != nil {
+		return err
+	}
+	conn, err := r.connection()
+	if err != nil {
+		return err
+	}
+	e, err := a.wire(late)
+	if err != nil {
+		return err
+	}
+	e.Node = nodeName()
+	run := engine.AdHoc{Template: t, Connection: conn, Params: given.values, NoFuse: r.noFuse, FromStep: r.fromStep}
+	if r.check {
+		run.Mode = transport.Check
+	}
+	res, err := e.RunTemplate(ctx, run)
+	return r.conclude(ctx, t, &res, err)
+}
+
+// connection resolves --device or --credential.
+func (r *templateRun) connection() (*inventory.Connection, error) {
+	if (r.device == "") == (r.credential == "") {
+		return nil, usagef("say where to run it: either --device or --credential")
+	}
+	set, err := r.app.inventory()
+	if err != nil {
+		return nil, err
+	}
+	name := r.credential
+	if r.device != "" {
+		names, err := credentialsOf(set, r.device)
+		if err != nil {
+			return nil, err
+		}
+		if len(names) != 1 {
+			return nil, usagef("device %s has %s; say which with --credential: %s", r.device, plural(len(names), "credential"), lang.Words(names))
+		}
+		name = names[0]
+	}
+	conn, err := set.Resolve(name)
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	return conn, nil
+}
+
+// credentialsOf returns the names of a device's credentials, sorted.
+func credentialsOf(set *inventory.Set, device string) ([]string, error) {
+	if set.Devices[device] == nil {
+		return nil, unknownName("device", device, slices.Sorted(maps.Keys(set.Devices)))
+	}
+	var names []string
+	for name, c := range set.Credentials {
+		if c.Device == device {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// unknownName says that nothing has a name, and what was probably meant.
+func unknownName(kind, name string, names []string) error {
+	if near := lang.Similar(name, names); near != "" {
+		return usagef("there is no %s %q; did you mean %q?", kind, name, near)
+	}
+	return usagef("there is no %s %q; there is %s", kind, name, lang.Words(names))
+}
+
+// conclude prints what became of the run.
+func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *engine.AdHocResult, err error) error {
+	a := r.app
+	if isUsage(err) {
+		return err
+	}
+	v := runView{executionView: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs, Undone: res.Undone, Conflicts: res.Conflicts}
+	perr := a.answer(v, func(w io.Writer) {
+		ok := map[string]int{}
+		for _, s := range res.Steps {
+			ok[s.Status]++
+		}
+		summary := ""
+		for _, word := range []string{"ok", "changed", "skipped", "failed", "unreachable", "interrupted"} {
+			if ok[word] > 0 {
+				summary += fmt.Sprintf("%s=%d ", word, ok[word])
+			}
+		}
+		fields(w, field{"execution", v.ID}, field{"outcome", v.Outcome}, field{"device", v.Device}, field{"steps", summary},
+			field{"took", short(took(&res.Execution, a.now())) + ", " + short(res.Execution.Connect) + " of it to connect"})
+		for _, name := range slices.Sorted(maps.Keys(res.Outputs)) {
+			_, _ = fmt.Fprintf(w, "output %s: %s\n", name, oneLine(fmt.Sprint(res.Outputs[name])))
+		}
+	})
+	if err == nil || perr != nil {
+		return perr
+	}
+	return r.explain(ctx, t, res, err)
+}
+
+// explain says what is left after a run that failed, and returns the code.
+func (r *templateRun) explain(ctx context.Context, t *template.Template, res *engine.AdHocResult, err error) error {
+	a := r.app
+	out := &codeError{code: codeOf(err), err: fmt.Errorf("%s: %w", res.Execution.Device, err)}
+	if te, is := errors.AsType[*transport.Error](err); is {
+		if te.Hint != "" {
+			out.hints = append(out.hints, te.Hint)
+		}
+		if !te.SafeToRetry {
+			out.code = exitLeft
+			out.hints = append(out.hints, "it is not known how far the device came; nothing cleans up after an ad hoc run")
+		}
+	}
+	_, step := errors.AsType[*executor.StepError](err)
+	switch {
+	case !step || r.check:
+	case t.OnFailure == "keep":
+		out.code = exitLeft
+		out.hints = append(out.hints, "the template says on_failure: keep, so what it changed was left")
+	case len(res.Conflicts) > 0:
+		out.code = exitLeft
+		for _, c := range res.Conflicts {
+			a.say("left: %s, which somebody else changed since", oneLine(c))
+		}
+	default:
+		out.code = exitUndone
+	}
+	for _, u := range res.Undone {
+		a.say("undone: %s", oneLine(u))
+	}
+	if ctx.Err() != nil {
+		out.code = exitInterrupted
+	}
+	out.hints = append(out.hints, "runner execution show "+res.Execution.ID+" --failed")
+	return out
+}

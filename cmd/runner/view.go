@@ -1,0 +1,295 @@
+package main
+
+import (
+	"encoding/json"
+	"time"
+
+	"runner/engine/grant"
+)
+
+// The structs of this file are what -o json and -o yaml print. Their fields
+// are a contract, described in README.md: they are only added to.
+
+// grantView is a grant.
+type grantView struct {
+	ID         string    `json:"id"`
+	State      string    `json:"state"`
+	Requester  string    `json:"requester"`
+	Caller     string    `json:"caller"`
+	Reason     string    `json:"reason,omitempty"`
+	Credential string    `json:"credential"`
+	Device     string    `json:"device"`
+	Account    string    `json:"account"`
+	UID        int64     `json:"uid,omitempty"`
+	Requested  time.Time `json:"requested_at"`
+	Activated  time.Time `json:"activated_at,omitzero"`
+	Expires    time.Time `json:"expires_at"`
+	Remaining  int64     `json:"remaining_seconds"`
+	Backstop   time.Time `json:"backstop_at,omitzero"`
+	Collected  time.Time `json:"collected_at,omitzero"`
+	Ended      time.Time `json:"ended_at,omitzero"`
+	EndedBy    string    `json:"ended_by,omitempty"`
+	NoAccess   time.Time `json:"no_access_at,omitzero"`
+	NoTrace    time.Time `json:"no_trace_at,omitzero"`
+	Failure    string    `json:"failure,omitempty"`
+	Overdue    int64     `json:"overdue_seconds"`
+	BlockedBy  string    `json:"blocked_by,omitempty"`
+	Next       *nextView `json:"next,omitempty"`
+}
+
+// nextView is what happens to a grant next.
+type nextView struct {
+	What string    `json:"what"`
+	At   time.Time `json:"at,omitzero"`
+	Job  string    `json:"job_id,omitempty"`
+}
+
+// caseView is a grant with everything that belongs to it.
+type caseView struct {
+	grantView
+
+	Jobs       []jobView       `json:"jobs"`
+	Executions []executionView `json:"executions"`
+	Changes    []changeView    `json:"changes"`
+	Timeline   []eventView     `json:"timeline"`
+	Outputs    json.RawMessage `json:"outputs,omitempty"`
+}
+
+// jobView is planned work of a grant.
+type jobView struct {
+	ID          string    `json:"id"`
+	GrantID     string    `json:"grant_id"`
+	Kind        string    `json:"kind"`
+	State       string    `json:"state"`
+	Segura      string    `json:"segura_status"`
+	Due         time.Time `json:"due_at"`
+	Requester   string    `json:"requester"`
+	Credential  string    `json:"credential"`
+	Device      string    `json:"device"`
+	Account     string    `json:"account"`
+	Attempt     int       `json:"attempt"`
+	Node        string    `json:"node,omitempty"`
+	Execution   string    `json:"execution_id,omitempty"`
+	FirstFailed time.Time `json:"first_failed_at,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+	BlockedBy   string    `json:"blocked_by,omitempty"`
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+	Finished    time.Time `json:"finished_at,omitzero"`
+	Overdue     int64     `json:"overdue_seconds"`
+}
+
+// executionView is one attempt at running a template.
+type executionView struct {
+	ID        string     `json:"id"`
+	JobID     string     `json:"job_id,omitempty"`
+	GrantID   string     `json:"grant_id,omitempty"`
+	Kind      string     `json:"kind"`
+	Template  string     `json:"template"`
+	Device    string     `json:"device"`
+	Attempt   int        `json:"attempt"`
+	Node      string     `json:"node"`
+	Started   time.Time  `json:"started_at"`
+	Ended     time.Time  `json:"ended_at,omitzero"`
+	Outcome   string     `json:"outcome"`
+	Error     string     `json:"error,omitempty"`
+	Peer      string     `json:"peer,omitempty"`
+	ConnectMS int64      `json:"connect_ms"`
+	TookMS    int64      `json:"duration_ms"`
+	Steps     int        `json:"steps"`
+	LogBytes  int64      `json:"log_bytes"`
+	Dropped   int64      `json:"log_dropped_bytes"`
+	Results   []stepView `json:"step_results,omitempty"`
+}
+
+// stepView is what became of a step.
+type stepView struct {
+	N        int       `json:"n"`
+	Name     string    `json:"name"`
+	Module   string    `json:"module"`
+	Status   string    `json:"status"`
+	RC       int       `json:"rc"`
+	Attempts int       `json:"attempts"`
+	Started  time.Time `json:"started_at,omitzero"`
+	TookMS   int64     `json:"duration_ms"`
+	Message  string    `json:"message,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+	LogFrom  int64     `json:"log_from"`
+	LogTo    int64     `json:"log_to"`
+}
+
+// changeView is an object that a grant changed on its device.
+type changeView struct {
+	Seq       int    `json:"seq"`
+	Execution string `json:"execution_id"`
+	Step      int    `json:"step"`
+	Module    string `json:"module"`
+	Object    string `json:"object"`
+	State     string `json:"state"`
+	Before    string `json:"before"`
+	After     string `json:"after"`
+}
+
+// eventView is an audit row.
+type eventView struct {
+	At     time.Time         `json:"at"`
+	Actor  string            `json:"actor"`
+	Action string            `json:"action"`
+	Detail map[string]string `json:"detail,omitempty"`
+}
+
+// receiptView is the proof that nothing of a grant is left.
+type receiptView struct {
+	Grant    string    `json:"grant_id"`
+	State    string    `json:"state"`
+	Account  string    `json:"account"`
+	Empty    bool      `json:"empty"`
+	NoAccess time.Time `json:"no_access_at,omitzero"`
+	NoTrace  time.Time `json:"no_trace_at,omitzero"`
+	*grant.Receipt
+}
+
+// secretView is an account that was handed out.
+type secretView struct {
+	Grant      string    `json:"grant_id"`
+	State      string    `json:"state"`
+	Account    string    `json:"account"`
+	Password   string    `json:"password,omitempty"`
+	PrivateKey string    `json:"private_key,omitempty"`
+	KeyFile    string    `json:"private_key_file,omitempty"`
+	Address    string    `json:"address"`
+	Port       int       `json:"port"`
+	Expires    time.Time `json:"expires_at"`
+}
+
+func viewGrant(c *grant.Case, now time.Time) grantView {
+	g := &c.Grant
+	v := grantView{
+		ID: g.ID, State: string(g.State), Requester: g.Requester, Caller: g.Caller, Reason: g.Reason, Credential: g.Credential,
+		Device: g.Device, Account: g.Account, UID: g.UID, Requested: g.Requested, Activated: g.Activated, Expires: g.Expires,
+		Backstop: g.Backstop, Collected: g.Collected, Ended: g.Ended, EndedBy: g.EndedBy, NoAccess: g.NoAccess, NoTrace: g.NoTrace,
+		Failure: g.Failure, Overdue: seconds(c.Overdue(now)), Next: next(c, now),
+	}
+	if g.State == grant.Active {
+		v.Remaining = max(0, seconds(g.Expires.Sub(now)))
+	}
+	if r := c.Removal(); r != nil && !g.State.Final() {
+		v.BlockedBy = r.BlockedBy
+	}
+	return v
+}
+
+// next says what happens to a grant next, or nil when nothing does.
+func next(c *grant.Case, now time.Time) *nextView {
+	if c.Grant.State.Final() {
+		return nil
+	}
+	for i := range c.Jobs {
+		if c.Jobs[i].State == grant.Running {
+			return &nextView{What: string(c.Jobs[i].Kind) + " is running", Job: c.Jobs[i].ID}
+		}
+	}
+	j := c.Removal()
+	if c.Grant.State == grant.Requested {
+		j = c.Forward()
+	}
+	switch {
+	case c.Grant.State == grant.WaitingApproval || j == nil:
+		return &nextView{What: "waiting for approval", At: c.Grant.Expires}
+	case j.State == grant.Paused:
+		return &nextView{What: string(j.Kind) + " is paused", At: j.PausedUntil, Job: j.ID}
+	case j.Attempt > 0:
+		return &nextView{What: string(j.Kind) + " is tried again", At: later(j.Due, now), Job: j.ID}
+	}
+	return &nextView{What: string(j.Kind) + " is due", At: later(j.Due, now), Job: j.ID}
+}
+
+// later keeps what is due already from being announced for the past.
+func later(t, now time.Time) time.Time {
+	if t.Before(now) {
+		return now
+	}
+	return t
+}
+
+func viewJob(j *grant.Job, c *grant.Case, now time.Time) jobView {
+	v := jobView{
+		ID: j.ID, GrantID: j.GrantID, Kind: string(j.Kind), State: string(j.State), Segura: seguraStatus(j, c), Due: j.Due, Device: j.Device,
+		Requester: c.Grant.Requester, Credential: c.Grant.Credential, Account: c.Grant.Account, Attempt: j.Attempt, Node: j.Node,
+		Execution: j.Execution, FirstFailed: j.FirstFailed, LastError: j.LastError, BlockedBy: j.BlockedBy, PausedUntil: j.PausedUntil,
+		Finished: j.Finished,
+	}
+	if j.Kind.Removal() {
+		v.Overdue = seconds(c.Overdue(now))
+	}
+	return v
+}
+
+// seguraStatus is the word that Segura has for the state of a job.
+func seguraStatus(j *grant.Job, c *grant.Case) string {
+	switch j.State {
+	case grant.Waiting, grant.Paused:
+		switch {
+		case j.LastError != "":
+			return "Error"
+		case j.Kind.Removal():
+			return "Waiting approval"
+		}
+		return "Scheduled"
+	case grant.Running:
+		return "In execution"
+	case grant.JobCancelled:
+		return "Cancelled"
+	case grant.Done:
+	}
+	if j.LastError != "" || !j.Kind.Removal() && j.Kind != grant.Renew && c.Grant.Failure != "" {
+		return "Error"
+	}
+	return "Successfully completed"
+}
+
+func viewExecution(x *grant.Execution, steps []grant.StepResult, now time.Time) executionView {
+	v := executionView{
+		ID: x.ID, JobID: x.JobID, GrantID: x.GrantID, Kind: string(x.Kind), Template: x.Template, Device: x.Device, Attempt: x.Attempt,
+		Node: x.Node, Started: x.Started, Ended: x.Ended, Outcome: x.Outcome, Error: x.Error, Peer: x.Peer, ConnectMS: x.Connect.Milliseconds(),
+		TookMS: took(x, now).Milliseconds(), Steps: x.Steps, LogBytes: x.LogBytes, Dropped: x.Dropped,
+	}
+	if x.Outcome == "" {
+		v.Outcome = "running"
+	}
+	for _, s := range steps {
+		v.Results = append(v.Results, stepView{
+			N: s.N, Name: s.Name, Module: s.Module, Status: s.Status, RC: s.RC, Attempts: s.Attempts,
+			Started: s.Started, TookMS: s.Took.Milliseconds(), Message: s.Message, Reason: s.Reason, LogFrom: s.LogFrom, LogTo: s.LogTo,
+		})
+	}
+	return v
+}
+
+// took returns how long an execution took, or has been running.
+func took(x *grant.Execution, now time.Time) time.Duration {
+	if x.Ended.IsZero() {
+		return max(0, now.Sub(x.Started))
+	}
+	return x.Ended.Sub(x.Started)
+}
+
+func viewChanges(cs []grant.Change) []changeView {
+	out := make([]changeView, 0, len(cs))
+	for _, c := range cs {
+		out = append(out, changeView{
+			Seq: c.Seq, Execution: c.Execution, Step: c.Step, Module: c.Module, Object: c.Object, State: c.State,
+			Before: c.Before, After: c.After,
+		})
+	}
+	return out
+}
+
+func viewEvents(es []grant.Event) []eventView {
+	out := make([]eventView, 0, len(es))
+	for _, e := range es {
+		out = append(out, eventView{At: e.At, Actor: e.Actor, Action: e.Action, Detail: e.Detail})
+	}
+	return out
+}
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
