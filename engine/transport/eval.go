@@ -1,8 +1,8 @@
 package transport
 
 import (
+	"math/big"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -27,8 +27,8 @@ func TextOf(v Value, get func(Ref) string) string {
 }
 
 // Holds decides p as devices do; a nil p holds. A Less of which one side is
-// not a decimal integer of 64 bits (an optional minus and digits, nothing else)
-// does not hold.
+// not a decimal integer (an optional minus and digits, nothing else, of any
+// length) does not hold.
 func Holds(p Pred, get func(Ref) string) bool {
 	holds := func(q Pred) bool { return Holds(q, get) }
 	switch p := p.(type) {
@@ -47,7 +47,7 @@ func Holds(p Pred, get func(Ref) string) bool {
 	case Less:
 		a, okA := decimal(TextOf(p.A, get))
 		b, okB := decimal(TextOf(p.B, get))
-		return okA && okB && (a < b || p.OrEqual && a == b)
+		return okA && okB && (a.Cmp(b) < 0 || p.OrEqual && a.Cmp(b) == 0)
 	case In:
 		a := TextOf(p.A, get)
 		return slices.ContainsFunc(p.Set, func(v Value) bool { return TextOf(v, get) == a })
@@ -58,10 +58,10 @@ func Holds(p Pred, get func(Ref) string) bool {
 }
 
 // decimal reads what every shell's test reads alike: no plus sign, no blanks.
-func decimal(s string) (int64, bool) {
-	if strings.HasPrefix(s, "+") {
-		return 0, false
+func decimal(s string) (*big.Int, bool) {
+	digits := strings.TrimPrefix(s, "-")
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return nil, false
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	return n, err == nil
+	return new(big.Int).SetString(s, 10)
 }

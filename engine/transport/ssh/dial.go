@@ -32,6 +32,9 @@ type Dialer struct {
 	// DialContext replaces net.Dialer; nil: TCP.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// IdleTTL is how long a connection that nobody uses is kept; 0: 120 s.
+	IdleTTL time.Duration
+
 	once     sync.Once
 	mu       sync.Mutex
 	groups   map[string]*group        // by everything that identifies a connection

@@ -160,3 +160,14 @@ func code(err error) string {
 	}
 	return fmt.Sprint(err)
 }
+
+// sudoConfig logs in as user and becomes root through sudo.
+func sudoConfig(t *testing.T, m *lab.Machine, user string) Config {
+	t.Helper()
+	cfg := config(t, m, user)
+	cfg.Become = Become{Method: BecomeSudo, User: "root"}
+	if user == "jitpw" {
+		cfg.Become.Password = secret.New(m.Password(user))
+	}
+	return cfg
+}

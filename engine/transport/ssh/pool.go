@@ -248,8 +248,15 @@ func (d *Dialer) release(e *entry, tunnel bool) {
 	}
 	if e.uses+e.tunnels == 0 && !e.dead && !d.closed {
 		e.stopIdle()
-		e.idle = time.AfterFunc(idleTTL, func() { d.expire(e) })
+		e.idle = time.AfterFunc(d.idleTTL(), func() { d.expire(e) })
 	}
+}
+
+func (d *Dialer) idleTTL() time.Duration {
+	if d.IdleTTL > 0 {
+		return d.IdleTTL
+	}
+	return idleTTL
 }
 
 func (d *Dialer) expire(e *entry) {

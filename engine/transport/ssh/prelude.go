@@ -50,7 +50,27 @@ __skip() { __m "S $__i $1"; }
 __less() {
 case $1 in ''|-|*[!0-9-]*|?*-*) return 1;; esac
 case $3 in ''|-|*[!0-9-]*|?*-*) return 1;; esac
-[ "$1" "$2" "$3" ] 2>/dev/null
+__num "$1"; __xs=$__s __xm=$__d
+__num "$3"
+if [ "$__xs" != "$__s" ]; then [ -n "$__xs" ]; return; fi
+if [ -z "$__s" ]; then __below "$__xm" "$2" "$__d"; else __below "$__d" "$2" "$__xm"; fi
+}
+__num() {
+__s= __d=${1#-}
+case $1 in -*) __s=-;; esac
+while :; do case $__d in 0?*) __d=${__d#0};; *) break;; esac; done
+[ "$__d" != 0 ] || __s=
+}
+__below() {
+[ ${#1} -eq ${#3} ] || { [ ${#1} -lt ${#3} ]; return; }
+__a=$1 __b=$3
+while [ ${#__a} -gt 9 ]; do
+__ar=${__a#?????????} __br=${__b#?????????}
+__a=${__a%"$__ar"} __b=${__b%"$__br"}
+[ "1$__a" -eq "1$__b" ] || { [ "1$__a" -lt "1$__b" ]; return; }
+__a=$__ar __b=$__br
+done
+[ "1$__a" "$2" "1$__b" ]
 }
 __read() {
 __y=
@@ -59,7 +79,7 @@ __y=
 __who() {
 __pg=- __sid=- __st=-
 if __read $$; then
-set -- ${__y##*)}
+set -- ${__y##*\)}
 __pg=$3 __sid=$4 __st=${20}
 else
 __pg=$(ps -o pgid= -p $$ 2>/dev/null)
@@ -75,7 +95,7 @@ __uid=
 [ -n "$__uid" ] || __uid=$(id -u)
 __alive() {
 __read "$1" || return 1
-set -- "$2" ${__y##*)}
+set -- "$2" ${__y##*\)}
 [ "$2" != Z ] && [ "$2" != X ] && [ "${21}" = "$1" ]
 }
 __dir() {
@@ -138,7 +158,7 @@ for __x in /proc/[0-9]*; do
 __x=${__x#/proc/}
 case $__set in *" $__x "*) continue;; esac
 __read "$__x" || continue
-__tree $__x ${__y##*)}
+__tree $__x ${__y##*\)}
 done
 done
 }

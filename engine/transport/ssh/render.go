@@ -97,6 +97,9 @@ func check(b transport.Batch) error {
 }
 
 func checkValue(v transport.Value) error {
+	if ref, ok := v.(transport.Ref); ok && strings.IndexByte(ref.Default, 0) >= 0 {
+		return errNUL
+	}
 	l, ok := v.(transport.Lit)
 	if !ok {
 		return nil
