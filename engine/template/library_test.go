@@ -275,3 +275,23 @@ func TestFixedParamsAreHeldAgainstBothTemplatesOfAPair(t *testing.T) {
 		t.Errorf("params of a: %d, of a template that does not exist: %d", len(params), len(lib.Params(Create, "nobody")))
 	}
 }
+
+func TestLoadedTemplatesCanBeCheckedTogether(t *testing.T) {
+	t.Parallel()
+	reg := registry(t)
+	load := func(file, text string) *Template {
+		tmpl, ps := Load(file, []byte(text), reg)
+		if len(ps) > 0 {
+			t.Fatal(ps)
+		}
+		return tmpl
+	}
+	create, remove := load("create/a.yaml", createOf("a", "d")), load("delete/d.yaml", deleteOf("d"))
+	if ps := Check(create, remove); len(ps) > 0 {
+		t.Errorf("a right pair: %q", said(ps))
+	}
+	want := []string{`create/a.yaml:5:10: there is no delete template "d"; write one in the folder templates/delete`}
+	if got := said(Check(create)); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
