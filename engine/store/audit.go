@@ -80,7 +80,11 @@ func appendAudit(ctx context.Context, tx *sql.Tx, events []grant.Event) error {
 	return err
 }
 
-const auditColumns = `seq, at, actor, action, grant_id, detail, prev_hash, hash`
+const (
+	auditColumns = `seq, at, actor, action, grant_id, detail, prev_hash, hash`
+	auditAll     = `SELECT ` + auditColumns + ` FROM audit ORDER BY seq`
+	auditOf      = `SELECT ` + auditColumns + ` FROM audit WHERE grant_id = $1 ORDER BY seq`
+)
 
 func scanAudit(r scanner) (a auditRow, err error) {
 	var detail sql.NullString
@@ -105,9 +109,9 @@ func scanEvent(r scanner) (grant.Event, error) {
 func (s *Store) Audit(ctx context.Context, grantID string) ([]grant.Event, error) {
 	var events []grant.Event
 	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		q, args := `SELECT `+auditColumns+` FROM audit ORDER BY seq`, []any{}
+		q, args := auditAll, []any{}
 		if grantID != "" {
-			q, args = `SELECT `+auditColumns+` FROM audit WHERE grant_id = $1 ORDER BY seq`, []any{grantID}
+			q, args = auditOf, []any{grantID}
 		}
 		rows, err := tx.QueryContext(ctx, q, args...)
 		events, err = all(rows, err, scanEvent)
@@ -120,7 +124,7 @@ func (s *Store) Audit(ctx context.Context, grantID string) ([]grant.Event, error
 // the first row that was changed, added, moved or taken away, also at the end.
 func (s *Store) VerifyAudit(ctx context.Context) error {
 	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT `+auditColumns+` FROM audit ORDER BY seq`)
+		rows, err := tx.QueryContext(ctx, auditAll)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 const (
 	putExecution = `INSERT INTO executions (` + executionColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-	ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error,
+	ON CONFLICT (id) DO UPDATE SET template = excluded.template, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error,
 	peer = excluded.peer, connect_ns = excluded.connect_ns, steps = excluded.steps, log_bytes = excluded.log_bytes, dropped = excluded.dropped`
 	putStep = `INSERT INTO steps (` + stepColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 	ON CONFLICT (execution, n) DO UPDATE SET name = excluded.name, module = excluded.module, status = excluded.status, rc = excluded.rc,
@@ -38,8 +38,8 @@ func held(ctx context.Context, tx *sql.Tx, f grant.Fence) (grantID string, err e
 }
 
 // PutExecution stores an execution, or what is new about a stored one: its
-// end, outcome, error, peer, counts. What identifies it (job, grant, kind,
-// template, device, attempt, node, start) stays as it was first. It returns
+// template, end, outcome, error, peer, counts. What identifies it (job, grant,
+// kind, device, attempt, node, start) stays as it was first. It returns
 // grant.ErrLeaseLost, and stores nothing, unless the job of f, which has to be
 // that of e, still runs as that attempt on that node. The empty fence is for
 // executions that no job runs and is not checked; grant.ErrNotFound then says

@@ -26,6 +26,7 @@ type Memory struct {
 	marks      map[string]time.Time
 	logs       map[string][]grant.Chunk
 	events     []grant.Event
+	dead       map[string]bool
 }
 
 // NewMemory returns an empty store.
@@ -34,6 +35,7 @@ func NewMemory() *Memory {
 		cases: map[string]grant.Case{}, snapshots: map[string]grant.Snapshot{}, executions: map[string]grant.Execution{},
 		steps: map[string]map[int]grant.StepResult{}, changes: map[string]map[int]grant.Change{},
 		uids: map[string]*uidPool{}, marks: map[string]time.Time{}, logs: map[string][]grant.Chunk{},
+		dead: map[string]bool{},
 	}
 }
 
@@ -297,4 +299,38 @@ func (m *Memory) Marked(ctx context.Context, what string) (time.Time, error) {
 	}
 	defer leave()
 	return m.marks[what], nil
+}
+
+// Die makes a node dead, as the end of its process does to those of a [Store].
+// Here every other node is alive, whether it joined or not.
+func (m *Memory) Die(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dead[id] = true
+}
+
+// Dead returns the nodes that died, in ascending order.
+func (m *Memory) Dead(ctx context.Context) ([]string, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return slices.Sorted(maps.Keys(m.dead)), nil
+}
+
+// Forget does what [Store.Forget] does; a node that did not die is not known.
+func (m *Memory) Forget(ctx context.Context, id string) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for _, j := range m.allJobs() {
+		if j.State == grant.Running && j.Node == id {
+			return fmt.Errorf("store: forget node %s: it has running jobs: %w", id, grant.ErrBusy)
+		}
+	}
+	delete(m.dead, id)
+	return nil
 }

@@ -50,7 +50,7 @@ func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execut
 	}
 	n := normalExecution(e)
 	if was, ok := m.executions[e.ID]; ok {
-		n.JobID, n.GrantID, n.Kind, n.Template, n.Device = was.JobID, was.GrantID, was.Kind, was.Template, was.Device
+		n.JobID, n.GrantID, n.Kind, n.Device = was.JobID, was.GrantID, was.Kind, was.Device
 		n.Attempt, n.Node, n.Started = was.Attempt, was.Node, was.Started
 	}
 	m.executions[e.ID] = n

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,7 @@ func TestConformance(t *testing.T) {
 			"a late write of a lost lease changes nothing":   fenced,
 			"a fence guards only its own job":                fenceOfAnother,
 			"an ad hoc run has no fence":                     adHoc,
+			"an execution comes back whole":                  wholeExecution,
 			"what identifies an execution never changes":     executionIdentity,
 			"changes are completed by their number":          changesUpsert,
 			"uids go round and rest":                         uidsRest,
@@ -136,6 +138,18 @@ func snap(name, body string) grant.Snapshot {
 	return grant.Snapshot{Hash: hex.EncodeToString(sum[:]), Kind: "create", Name: name, Body: []byte(body)}
 }
 
+// noZero fails for a field without a value: one that nobody stores would not
+// be missed in it.
+func noZero(t *testing.T, v any) {
+	t.Helper()
+	r := reflect.ValueOf(v)
+	for i := range r.NumField() {
+		if r.Field(i).IsZero() {
+			t.Errorf("%T.%s is zero in a test that everything comes back", v, r.Type().Field(i).Name)
+		}
+	}
+}
+
 func wholeCase(t *testing.T, s ledger) {
 	forward, removal := snap("a", "steps: []"), snap("b", "")
 	c := newCase(1, "db1")
@@ -152,8 +166,12 @@ func wholeCase(t *testing.T, s ledger) {
 	}
 	c.Jobs = append(c.Jobs, grant.Job{
 		ID: "j-0001-r", GrantID: "g-0001", Kind: grant.Renew, State: grant.Paused, Device: "db1", Due: at(1), Attempt: 3,
-		Execution: "x-1", FirstFailed: at(2), LastError: "err", BlockedBy: "pid 7", PausedUntil: at(9), Again: at(10), Finished: at(11),
+		Execution: "x-1", FirstFailed: at(2), LastError: "err", BlockedBy: "pid 7", PausedUntil: at(9), Again: at(10), Until: at(12), Finished: at(11),
 	})
+	c.Jobs[2].Node = "n-1"
+	for _, v := range []any{c.Grant, c.Grant.Plan, c.Jobs[2]} {
+		noZero(t, v)
+	}
 	ok(t, s.Create(t.Context(), c, []grant.Snapshot{forward, removal}))
 
 	g := &c.Grant
@@ -164,7 +182,7 @@ func wholeCase(t *testing.T, s ledger) {
 		c.Jobs[i].Due = kept(c.Jobs[i].Due)
 	}
 	j := &c.Jobs[2]
-	for _, p := range []*time.Time{&j.FirstFailed, &j.PausedUntil, &j.Again, &j.Finished} {
+	for _, p := range []*time.Time{&j.FirstFailed, &j.PausedUntil, &j.Again, &j.Until, &j.Finished} {
 		*p = kept(*p)
 	}
 	c.Events = nil

@@ -186,6 +186,38 @@ func adHoc(t *testing.T, s ledger) {
 	want(t, err, grant.ErrNotFound)
 }
 
+func wholeExecution(t *testing.T, s ledger) {
+	ctx := t.Context()
+	f := leased(t, s)
+	e := grant.Execution{
+		ID: "x-1", JobID: f.Job, GrantID: "g-0001", Kind: grant.Create, Template: "create/a@1", Device: "db1", Attempt: 1, Node: "n-1",
+		Started: kept(t0), Ended: kept(at(1)), Outcome: "ok", Error: "e", Peer: "p", Connect: 1, Steps: 2, LogBytes: 3, Dropped: 4,
+	}
+	step := grant.StepResult{
+		N: 1, Name: "a", Module: "user", Status: "changed", RC: -1, Attempts: 2, Started: kept(t0), Took: 3, Message: "m", Reason: "r", LogFrom: 4, LogTo: 5,
+	}
+	change := grant.Change{
+		Execution: "x-1", Seq: 1, Step: 2, Module: "user", Object: "o", State: "done", Before: "b", After: "a", Undo: json.RawMessage(`{ "x": 1 }`),
+	}
+	for _, v := range []any{e, step, change} {
+		noZero(t, v)
+	}
+	ok(t, s.PutExecution(ctx, f, e))
+	ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{step}))
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{change}))
+	for range 2 { // and when it is stored again
+		same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")), e)
+		same(t, must[[]grant.StepResult](t)(s.Steps(ctx, "x-1")), []grant.StepResult{step})
+		same(t, must[[]grant.Change](t)(s.Changes(ctx, "g-0001")), []grant.Change{change})
+		step.Name, step.Module, step.Status, step.RC, step.Attempts, step.Took = "b", "shell", "failed", 7, 8, 9
+		step.Started, step.Message, step.Reason, step.LogFrom, step.LogTo = kept(at(1)), "n", "s", 10, 11
+		change.Execution, change.Step, change.Module, change.Object, change.State = "x-2", 5, "file", "q", "undone"
+		change.Before, change.After, change.Undo = "c", "d", json.RawMessage(`2`)
+		ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{step}))
+		ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{change}))
+	}
+}
+
 func executionIdentity(t *testing.T, s ledger) {
 	ctx := t.Context()
 	first := grant.Execution{ID: "x-1", Kind: grant.Create, Template: "t", Device: "db1", Node: "n-1", Attempt: 1, Started: kept(t0), Steps: 3}
@@ -195,7 +227,7 @@ func executionIdentity(t *testing.T, s ledger) {
 		Ended: at(2), Outcome: "failed", Error: "e", Peer: "p", Connect: 7, Steps: 4, LogBytes: 5, Dropped: 6,
 	}
 	ok(t, s.PutExecution(ctx, grant.Fence{}, second))
-	first.Ended, first.Outcome, first.Error, first.Peer = kept(at(2)), "failed", "e", "p"
+	first.Template, first.Ended, first.Outcome, first.Error, first.Peer = "u", kept(at(2)), "failed", "e", "p"
 	first.Connect, first.Steps, first.LogBytes, first.Dropped = 7, 4, 5, 6
 	same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")), first)
 }
@@ -341,8 +373,19 @@ func logRanges(t *testing.T, s ledger) {
 		limit int
 		want  string
 	}{
-		{0, 0, "0:abc 3:de 10:klm"}, {0, 2, "0:abc 3:de"}, {-5, 1, "0:abc"}, {1, 2, "1:bc 3:de"}, {2, 0, "2:c 3:de 10:klm"}, {3, 1, "3:de"},
-		{4, 5, "4:e 10:klm"}, {5, 1, "10:klm"}, {9, 1, "10:klm"}, {10, 0, "10:klm"}, {12, 9, "12:m"}, {13, 9, ""}, {99, 9, ""},
+		{0, 0, "0:abc 3:de 10:klm"},
+		{0, 2, "0:abc 3:de"},
+		{-5, 1, "0:abc"},
+		{1, 2, "1:bc 3:de"},
+		{2, 0, "2:c 3:de 10:klm"},
+		{3, 1, "3:de"},
+		{4, 5, "4:e 10:klm"},
+		{5, 1, "10:klm"},
+		{9, 1, "10:klm"},
+		{10, 0, "10:klm"},
+		{12, 9, "12:m"},
+		{13, 9, ""},
+		{99, 9, ""},
 	} {
 		same(t, readLog(t, s, "x-1", c.from, c.limit), c.want)
 	}

@@ -82,7 +82,8 @@ CREATE UNIQUE INDEX jobs_one_running_per_device ON jobs (device) WHERE state = '
 CREATE UNIQUE INDEX jobs_one_running_per_grant ON jobs (grant_id) WHERE state = 'running';
 CREATE INDEX jobs_running_on ON jobs (node) WHERE state = 'running';
 CREATE INDEX jobs_ready ON jobs (removal, ready_at, id) WHERE ready_at IS NOT NULL;
-CREATE INDEX jobs_by_state ON jobs (state, due_at, id);
+CREATE INDEX jobs_open ON jobs (due_at, id) WHERE state IN ('waiting', 'running', 'paused');
+CREATE INDEX jobs_finished ON jobs (due_at, id) WHERE state IN ('done', 'cancelled');
 CREATE INDEX jobs_by_device ON jobs (device, due_at, id);
 
 CREATE TABLE executions (

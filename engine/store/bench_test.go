@@ -1,0 +1,83 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"runner/engine/grant"
+)
+
+// BenchmarkBareTx is the yardstick of the others: a durable transaction that
+// changes one row.
+func BenchmarkBareTx(b *testing.B) {
+	s := openStore(b)
+	n := 0
+	for b.Loop() {
+		n++
+		if err := s.BareTx(b.Context(), n); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCreate stores a grant, two jobs, a template and an event.
+func BenchmarkCreate(b *testing.B) {
+	s := openStore(b)
+	n := 0
+	for b.Loop() {
+		n++
+		c := newCase(n, itoa(n%100))
+		tpl := snap("t", "body")
+		c.Grant.Plan.Removal = tpl.Hash
+		if err := s.Create(b.Context(), c, []grant.Snapshot{tpl}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkChange claims and hands back.
+func BenchmarkChange(b *testing.B) {
+	s := openStore(b)
+	if err := s.Create(b.Context(), newCase(1, "db1"), nil); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		err := s.Change(b.Context(), "g-0001", func(c *grant.Case) error {
+			if c.Jobs[0].State == grant.Waiting {
+				return run(0, "n-1")(c)
+			}
+			c.Jobs[0].State, c.Jobs[0].Node = grant.Waiting, ""
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDead asks with one live node.
+func BenchmarkDead(b *testing.B) {
+	s := openStore(b)
+	n, err := s.Join(b.Context(), "n")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.Dead(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_ = n.Leave()
+}
+
+// BenchmarkDue asks an idle store.
+func BenchmarkDue(b *testing.B) {
+	s := openStore(b)
+	for b.Loop() {
+		if _, err := s.Due(b.Context(), time.Now(), 10); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

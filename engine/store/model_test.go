@@ -1,0 +1,243 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"runner/engine/grant"
+	"runner/engine/store"
+)
+
+// TestRandomHistoriesEqualTheModel does the same random things to both stores
+// and wants the same answers, and the same contents in the end.
+func TestRandomHistoriesEqualTheModel(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	runs := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		runs++
+		s, err := store.Open(t.Context(), fmt.Sprintf("%s/%d", dir, runs))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		h := &history{rt: rt, ctx: t.Context(), sql: s, mem: store.NewMemory()}
+		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
+			h.step()
+		}
+		h.compare()
+		if err := s.VerifyAudit(t.Context()); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+type history struct {
+	rt  *rapid.T
+	ctx context.Context //nolint:containedctx // lives as long as one check
+	sql *store.Store
+	mem *store.Memory
+}
+
+func (h *history) pick(name string, n int) int { return rapid.IntRange(0, n-1).Draw(h.rt, name) }
+
+func pickOf[T any](h *history, name string, from ...T) T { return from[h.pick(name, len(from))] }
+
+// both does one thing to both stores.
+func (h *history) both(do func(ledger) (any, error)) {
+	h.rt.Helper()
+	a, aerr := do(h.sql)
+	b, berr := do(h.mem)
+	if class(aerr) != class(berr) {
+		h.rt.Fatalf("sqlite: %v, model: %v", aerr, berr)
+	}
+	if d := cmp.Diff(b, a); d != "" {
+		h.rt.Fatalf("(-model +sqlite):\n%s", d)
+	}
+}
+
+// class is what callers can tell errors apart by.
+func class(err error) string {
+	if e, is := errors.AsType[*grant.ConflictError](err); is {
+		return "conflict of " + e.What + " with " + e.Existing.ID
+	}
+	if e, is := errors.AsType[*grant.AmbiguousError](err); is {
+		return e.Error()
+	}
+	if e, is := errors.AsType[*grant.ExhaustedError](err); is {
+		return e.Error()
+	}
+	for _, known := range []error{grant.ErrNotFound, grant.ErrLeaseLost, grant.ErrBusy} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	if err != nil {
+		return "another error"
+	}
+	return ""
+}
+
+func (h *history) grantID() string { return fmt.Sprintf("g-%04d", h.pick("grant", 5)) }
+func (h *history) device() string  { return pickOf(h, "device", "a", "b") }
+
+func (h *history) fence() grant.Fence {
+	if h.pick("fenced", 5) == 0 {
+		return grant.Fence{}
+	}
+	id := h.grantID()
+	c, err := h.mem.Case(h.ctx, id)
+	if err != nil || len(c.Jobs) == 0 {
+		return grant.Fence{Job: "j-none", Attempt: 1, Node: "n-1"}
+	}
+	j := c.Jobs[h.pick("job", len(c.Jobs))]
+	f := grant.Fence{Job: j.ID, Attempt: j.Attempt, Node: j.Node}
+	if h.pick("stale", 4) == 0 {
+		f.Attempt--
+	}
+	return f
+}
+
+func (h *history) step() {
+	h.rt.Helper()
+	switch h.pick("what", 12) {
+	case 0, 1:
+		h.create()
+	case 2, 3, 4, 5:
+		h.change()
+	case 6:
+		f, id := h.fence(), fmt.Sprint("x-", h.pick("execution", 4))
+		e := grant.Execution{ID: id, JobID: f.Job, GrantID: h.grantID(), Device: h.device(), Started: at(h.pick("start", 3)), Outcome: pickOf(h, "outcome", "", "ok")}
+		h.both(func(s ledger) (any, error) { return nil, s.PutExecution(h.ctx, f, e) })
+		h.both(func(s ledger) (any, error) {
+			return nil, s.PutSteps(h.ctx, f, id, []grant.StepResult{{N: 1, Status: e.Outcome, Started: at(1)}})
+		})
+	case 7:
+		f, id, seq := h.fence(), h.grantID(), h.pick("seq", 3)
+		h.both(func(s ledger) (any, error) {
+			return nil, s.PutChanges(h.ctx, f, id, []grant.Change{{Seq: seq, State: "intended"}, {Seq: seq + 1}})
+		})
+	case 8:
+		now, dev, last := at(h.pick("day", 5)*200*day), h.device(), int64(100+h.pick("size", 3))
+		h.both(func(s ledger) (any, error) { return s.ReserveUID(h.ctx, dev, 100, last, now) })
+		h.both(func(s ledger) (any, error) {
+			used, size, err := s.UIDUse(h.ctx, dev)
+			return [2]int64{used, size}, err
+		})
+	case 9:
+		dev, uid := h.device(), int64(100+h.pick("uid", 3))
+		h.both(func(s ledger) (any, error) { return nil, s.BurnUID(h.ctx, dev, uid, t0) })
+	case 10:
+		h.log()
+	case 11:
+		h.look()
+	}
+}
+
+func (h *history) create() {
+	n := h.pick("grant", 5)
+	c := newCase(n, h.device())
+	c.Grant.Requester = pickOf(h, "requester", "ann", "ben", "cem")
+	c.Grant.Account = pickOf(h, "account", "jit-1", "jit-2", "jit-3")
+	c.Grant.UID = int64(100 + h.pick("uid", 3))
+	c.Grant.Creates = h.pick("creates", 3) > 0
+	c.Grant.State = pickOf(h, "state", grant.Requested, grant.Active, grant.Gone)
+	c.Grant.Requested = at(h.pick("requested", 3))
+	c.Jobs[0].Due, c.Jobs[1].Due = at(h.pick("due", 6)), at(h.pick("due", 6))
+	if h.pick("foreign job", 8) == 0 {
+		c.Jobs[1].ID = fmt.Sprintf("j-%04d-d", h.pick("of", 5))
+	}
+	snaps := []grant.Snapshot{snap("t", fmt.Sprint(h.pick("template", 2)))}
+	c.Grant.Plan.Removal = pickOf(h, "pin", snaps[0].Hash, snap("", "0").Hash)
+	h.both(func(s ledger) (any, error) { return nil, s.Create(h.ctx, c, snaps) })
+}
+
+func (h *history) change() {
+	id, i, to := h.grantID(), h.pick("job", 3), pickOf(h, "to", grant.Waiting, grant.Running, grant.Running, grant.Paused, grant.Done, grant.JobCancelled)
+	node, when, what := pickOf(h, "node", "n-1", "n-2", ""), at(h.pick("due", 6)), h.pick("change", 6)
+	state := pickOf(h, "state", grant.Active, grant.Ending, grant.Removed)
+	h.both(func(s ledger) (any, error) {
+		return nil, s.Change(h.ctx, id, func(c *grant.Case) error {
+			if what == 0 {
+				c.Grant.State = state
+			}
+			if what == 1 {
+				c.Jobs = append(c.Jobs, grant.Job{ID: "j-new" + id, GrantID: id, Kind: grant.Renew, State: grant.Waiting, Device: "a", Due: when})
+			}
+			if i < len(c.Jobs) {
+				j := &c.Jobs[i]
+				j.State, j.Node, j.Due, j.PausedUntil = to, node, when, when
+				if to == grant.Running {
+					j.Attempt++
+				}
+			}
+			c.Events = append(c.Events, grant.Event{At: when, Action: "changed", Detail: map[string]string{"to": string(to)}})
+			if what == 2 {
+				return grant.ErrLeaseLost
+			}
+			return nil
+		})
+	})
+}
+
+func (h *history) log() {
+	c := chunk(fmt.Sprint("x-", h.pick("execution", 2)), int64(h.pick("offset", 12)), "abcdef"[:h.pick("size", 6)])
+	h.both(func(s ledger) (any, error) { return nil, s.AppendLog(h.ctx, []grant.Chunk{c}) })
+	if h.pick("drop", 3) == 0 {
+		from, to := int64(h.pick("from", 12)), int64(h.pick("to", 18))
+		h.both(func(s ledger) (any, error) { return nil, s.DropLog(h.ctx, c.Execution, from, to) })
+	}
+	from, limit := int64(h.pick("from", 12)), h.pick("limit", 4)
+	h.both(func(s ledger) (any, error) { return s.ReadLog(h.ctx, c.Execution, from, limit) })
+	h.both(func(s ledger) (any, error) {
+		stored, end, err := s.LogSize(h.ctx, c.Execution)
+		return [2]int64{stored, end}, err
+	})
+}
+
+// look asks what a worker asks.
+func (h *history) look() {
+	now, limit := at(h.pick("now", 7)), h.pick("limit", 3)
+	h.both(func(s ledger) (any, error) { return s.Due(h.ctx, now, limit) })
+	h.both(func(s ledger) (any, error) {
+		next, is, err := s.NextDue(h.ctx, now)
+		return fmt.Sprint(next, is), err
+	})
+	h.both(func(s ledger) (any, error) { return s.Running(h.ctx) })
+	prefix := pickOf(h, "prefix", "g-000", "g-0001", "j-0001", "j-0001-c", "x-", "")
+	h.both(func(s ledger) (any, error) { return s.Case(h.ctx, prefix) })
+	h.both(func(s ledger) (any, error) { return s.Job(h.ctx, prefix) })
+	h.both(func(s ledger) (any, error) { return s.Execution(h.ctx, prefix) })
+	f := grant.Filter{
+		Requester: pickOf(h, "requester", "", "ann"), Device: pickOf(h, "device", "", "a"), Limit: limit,
+		Outcome: pickOf(h, "outcome", "", "ok", "running"),
+	}
+	if h.pick("states", 2) == 1 {
+		f.States = []string{"active", "waiting", "paused", "done"}
+	}
+	h.lists(f)
+}
+
+func (h *history) lists(f grant.Filter) {
+	h.both(func(s ledger) (any, error) { v, err := s.Cases(h.ctx, f); return some(v), err })
+	h.both(func(s ledger) (any, error) { v, err := s.Jobs(h.ctx, f); return some(v), err })
+	h.both(func(s ledger) (any, error) { v, err := s.Executions(h.ctx, f); return some(v), err })
+}
+
+// some makes no rows of an empty and of no list the same.
+func some[T any](list []T) []T { return append([]T{}, list...) }
+
+func (h *history) compare() {
+	h.lists(grant.Filter{})
+	h.both(func(s ledger) (any, error) { return s.Audit(h.ctx, "") })
+	for i := range 5 {
+		h.both(func(s ledger) (any, error) { return s.Changes(h.ctx, fmt.Sprintf("g-%04d", i)) })
+		h.both(func(s ledger) (any, error) { return s.Steps(h.ctx, fmt.Sprint("x-", i)) })
+		h.both(func(s ledger) (any, error) { return s.Snapshot(h.ctx, snap("", fmt.Sprint(i)).Hash) })
+	}
+}
