@@ -41,9 +41,11 @@ type AdHocResult struct {
 // the run is over; the error is that of the run.
 func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) {
 	cn := &connection{Connection: *a.Connection}
-	w := &work{e: e, mask: &secret.Mask{}, exec: grant.Execution{ID: e.newID("x"), Kind: grant.Kind(a.Template.Kind), Device: cn.Device, Node: e.Node,
-		Attempt: 1, Started: e.Now(), Template: string(a.Template.Kind) + "/" + a.Template.Name + "@" + a.Template.Hash[:12], Steps: count(a.Template.Steps)}}
-	w.log = journal.New(e.Store, w.exec.ID, w.mask, journal.Options{})
+	w := &work{e: e, mask: &secret.Mask{}, exec: grant.Execution{
+		ID: e.newID("x"), Kind: grant.Kind(a.Template.Kind), Device: cn.Device, Node: e.Node,
+		Attempt: 1, Started: e.Now(), Template: string(a.Template.Kind) + "/" + a.Template.Name + "@" + a.Template.Hash[:12], Steps: count(a.Template.Steps),
+	}}
+	w.log = journal.New(e.Store, w.exec.ID, w.mask, journal.Options{}) //nolint:contextcheck // a log is written to its end also when ctx is over
 	w.obs = newObserver(w)
 	w.obs.late = true
 	g := adHocGrant(a, e.Now())
@@ -111,8 +113,10 @@ func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Resu
 	}
 	defer conn.Close()
 	w.exec.Peer = conn.Peer().Address + " " + conn.Peer().Identity
-	run := executor.Run{Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
-		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs}
+	run := executor.Run{
+		Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
+		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs,
+	}
 	res, err := executor.Do(ctx, run)
 	if _, step := errors.AsType[*executor.StepError](err); step && a.Template.OnFailure != "keep" && a.Mode == transport.Apply {
 		run.Recorded, run.ID = res.Changes, w.exec.ID+"-undo"

@@ -74,8 +74,10 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 	if err := evalVars(tpl, env); err != nil {
 		return nil, err
 	}
-	run := executor.Run{Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
-		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease}
+	run := executor.Run{
+		Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
+		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease,
+	}
 	sent := w.e.Now()
 	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
 		run.Before = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(g)}}
@@ -180,8 +182,8 @@ func (w *work) otherUID(ctx context.Context, tpl *template.Template) error {
 // withUID returns the pinned parameters of g with those computed again whose
 // default is made of the uid.
 func withUID(tpl *template.Template, g *grant.Grant) ([]byte, error) {
-	var open map[string]any
-	if err := json.Unmarshal(g.Plan.Params, &open); err != nil {
+	pinned, err := readPins(g.Plan)
+	if err != nil {
 		return nil, err
 	}
 	env := lang.Env{"grant": grantEnv(g, 0)}
@@ -193,9 +195,12 @@ func withUID(tpl *template.Template, g *grant.Grant) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("param %s: %w", p.Name, err)
 		}
-		open[p.Name] = v
+		pinned.Forward[p.Name] = v
+		if _, shared := pinned.Removal[p.Name]; shared {
+			pinned.Removal[p.Name] = v
+		}
 	}
-	return json.Marshal(open)
+	return json.Marshal(pinned)
 }
 
 // prove logs in as the account, once.
@@ -205,21 +210,23 @@ func (w *work) prove(ctx context.Context, hand *handover) error {
 		return err
 	}
 	l := Login{Account: w.c.Grant.Account}
-	how := ""
+	var how string
 	if hand.PrivateKey != "" {
 		l.PrivateKey, how = secret.New(hand.PrivateKey), "with its key"
 	} else if pw := hand.Secrets["password"]; pw != "" {
 		l.Password, how = secret.New(pw), "with its password"
 	} else {
-		var open map[string]any
-		if err := json.Unmarshal(w.c.Grant.Plan.Params, &open); err != nil {
+		pinned, err := readPins(w.c.Grant.Plan)
+		if err != nil {
 			return err
 		}
-		l.PublicKey, _ = open["public_key"].(string)
+		l.PublicKey, _ = pinned.Forward["public_key"].(string)
 		how = "by asking whether its public key is accepted"
 	}
-	r := grant.StepResult{N: w.exec.Steps + 1, Name: "The account can log in", Module: "login", Status: "ok", Attempts: 1,
-		Started: w.e.Now(), LogFrom: w.log.Offset(), Message: how}
+	r := grant.StepResult{
+		N: w.exec.Steps + 1, Name: "The account can log in", Module: "login", Status: "ok", Attempts: 1,
+		Started: w.e.Now(), LogFrom: w.log.Offset(), Message: how,
+	}
 	w.say("proving that the account can log in, " + how)
 	err = w.e.Dialer.Prove(ctx, &cn.Connection, l)
 	r.Took = w.e.Now().Sub(r.Started)
@@ -228,7 +235,7 @@ func (w *work) prove(ctx context.Context, hand *handover) error {
 	}
 	w.log.Note(r.N, r.Name+": "+r.Status+" "+r.Message)
 	r.LogTo = w.log.Offset()
-	w.obs.add(r)
+	w.obs.add(r) //nolint:contextcheck // the result is stored also when ctx is over
 	return err
 }
 
@@ -306,7 +313,7 @@ func (w *work) unseal() (*handover, error) {
 
 // params puts the pinned parameters and the secrets together, typed.
 func (w *work) params(tpl *template.Template, hand *handover) (map[string]any, error) {
-	return pinnedParams(tpl, w.c.Grant.Plan.Params, hand.Secrets)
+	return pinnedParams(tpl, w.c.Grant.Plan, hand.Secrets)
 }
 
 // outputs evaluates what a template hands on, as JSON. What cannot be

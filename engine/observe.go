@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"time"
 
 	"runner/engine/executor"
@@ -38,8 +39,10 @@ func (o *observer) Note(n int, text string) { o.w.log.Note(n, text) }
 // Ended keeps a step result.
 func (o *observer) Ended(r executor.StepResult) {
 	o.w.log.EndStep(r.N)
-	s := grant.StepResult{N: r.N, Name: r.Name, Module: r.Module, Status: string(r.Status), RC: r.RC, Attempts: r.Attempts, Started: r.Started,
-		Message: o.w.log.Text(r.Message), Reason: r.Reason, LogFrom: o.from[r.N], LogTo: o.w.log.Offset()}
+	s := grant.StepResult{
+		N: r.N, Name: r.Name, Module: r.Module, Status: string(r.Status), RC: r.RC, Attempts: r.Attempts, Started: r.Started,
+		Message: o.w.log.Text(r.Message), Reason: r.Reason, LogFrom: o.from[r.N], LogTo: o.w.log.Offset(),
+	}
 	if !r.Started.IsZero() && !r.Ended.IsZero() {
 		s.Took = r.Ended.Sub(r.Started)
 	}
@@ -66,7 +69,7 @@ func (o *observer) flush(ctx context.Context) {
 		return
 	}
 	if err := o.w.e.Store.PutSteps(ctx, o.w.fence, o.w.exec.ID, o.steps); err != nil {
-		o.w.e.Log.Warn("step results not stored", "execution", o.w.exec.ID, "error", err)
+		o.w.e.Log.Warn("step results not stored", slog.String("execution", o.w.exec.ID), slog.Any("error", err))
 		return
 	}
 	o.dirty = false
@@ -106,8 +109,10 @@ func (r *recorder) put(ctx context.Context, cs []executor.Change) error {
 		if err != nil {
 			return err
 		}
-		rows = append(rows, grant.Change{Execution: r.w.exec.ID, Seq: r.base + c.Seq, Step: c.Step, Module: c.Module, Object: c.Object,
-			State: c.State, Before: c.Before, After: c.After, Undo: undo})
+		rows = append(rows, grant.Change{
+			Execution: r.w.exec.ID, Seq: r.base + c.Seq, Step: c.Step, Module: c.Module, Object: c.Object,
+			State: c.State, Before: c.Before, After: c.After, Undo: undo,
+		})
 	}
 	return r.w.e.Store.PutChanges(ctx, r.w.fence, r.w.c.Grant.ID, rows)
 }

@@ -158,7 +158,7 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 		return err
 	}
 	defer conn.Close()
-	params, err := pinnedParams(tpl, w.c.Grant.Plan.Params, nil)
+	params, err := pinnedParams(tpl, w.c.Grant.Plan, nil)
 	if err != nil {
 		return err
 	}
@@ -169,8 +169,10 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 	g := w.c.Grant
 	g.Expires, g.Backstop = to, backstop
 	env := lang.Env{"params": params, "grant": grantEnv(&g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(&g)}
-	run := executor.Run{Steps: tpl.Renew, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: w.e.Modules,
-		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease}
+	run := executor.Run{
+		Steps: tpl.Renew, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: w.e.Modules,
+		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease,
+	}
 	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
 		sent := w.e.Now()
 		run.Before = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(&g)}}

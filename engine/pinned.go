@@ -34,12 +34,49 @@ func pinnedConnection(p grant.Plan) (*connection, error) {
 	return &c, nil
 }
 
+// pins are the parameters that a grant pins: all of the creation's, and those
+// of the removal that the creation shares or the credential sets. No secrets.
+type pins struct {
+	Forward map[string]any `json:"forward"`
+	Removal map[string]any `json:"removal"`
+}
+
+func readPins(p grant.Plan) (pins, error) {
+	var v pins
+	if err := json.Unmarshal(p.Params, &v); err != nil {
+		return v, errors.New("the grant's parameters cannot be read")
+	}
+	return v, nil
+}
+
+// removalPins picks what of the creation's parameters and of the credential's
+// the removal template takes.
+func removalPins(tpl *template.Template, forward map[string]any, defaults map[string]*lang.Value, env lang.Env) (map[string]any, error) {
+	out := map[string]any{}
+	for _, p := range tpl.Params {
+		if v, ok := forward[p.Name]; ok {
+			out[p.Name] = v
+			continue
+		}
+		d := defaults[p.Name]
+		if d == nil {
+			continue
+		}
+		v, err := d.Eval(env)
+		if err != nil {
+			return nil, fmt.Errorf("param %s: %w", p.Name, err)
+		}
+		out[p.Name] = v
+	}
+	return out, nil
+}
+
 // pinnedParams puts the pinned parameters of a template and the secrets
 // together. A secret that is not at hand is the empty secret.
-func pinnedParams(tpl *template.Template, pinned []byte, secrets map[string]string) (map[string]any, error) {
-	var open map[string]any
-	if err := json.Unmarshal(pinned, &open); err != nil {
-		return nil, errors.New("the grant's parameters cannot be read")
+func pinnedParams(tpl *template.Template, plan grant.Plan, secrets map[string]string) (map[string]any, error) {
+	pinned, err := readPins(plan)
+	if err != nil {
+		return nil, err
 	}
 	out := map[string]any{}
 	for _, p := range tpl.Params {
@@ -47,7 +84,7 @@ func pinnedParams(tpl *template.Template, pinned []byte, secrets map[string]stri
 			out[p.Name] = secret.New(secrets[p.Name])
 			continue
 		}
-		out[p.Name] = typedJSON(p.Type, open[p.Name])
+		out[p.Name] = typedJSON(p.Type, pinned.Forward[p.Name])
 	}
 	return out, nil
 }

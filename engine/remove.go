@@ -41,7 +41,7 @@ func (w *work) remove(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return w.yield(ctx, err)
 		}
-		return w.again(ctx, err, blocker(err, res), w.receipt(res, cn))
+		return w.again(ctx, err, blocker(err), w.receipt(res, cn))
 	}
 	receipt := w.receipt(res, cn)
 	if !receipt.Empty() {
@@ -80,9 +80,11 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 	if err := evalVars(tpl, env); err != nil {
 		return nil, err
 	}
-	run := executor.Run{Steps: steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
+	run := executor.Run{
+		Steps: steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
 		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Takeover: true, Observe: w.obs, Lease: w.lease,
-		Recorded: changes, Undone: w.undone}
+		Recorded: changes, Undone: w.undone,
+	}
 	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
 		run.After = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(g)}}
 	}
@@ -111,16 +113,16 @@ func (w *work) allUndone(ctx context.Context) error {
 	return w.e.Store.PutChanges(ctx, w.fence, w.c.Grant.ID, open)
 }
 
-// removalParams resolves the parameters of a removal: those that it shares
-// with the creation have the creation's values, the others their defaults.
+// removalParams resolves the parameters of a removal: those that are pinned
+// have the pinned values, the others their defaults.
 func (w *work) removalParams(tpl *template.Template, env lang.Env) (map[string]any, error) {
-	var pinned map[string]any
-	if err := json.Unmarshal(w.c.Grant.Plan.Params, &pinned); err != nil {
+	pinned, err := readPins(w.c.Grant.Plan)
+	if err != nil {
 		return nil, err
 	}
 	given := map[string]any{}
 	for _, p := range tpl.Params {
-		if v, ok := pinned[p.Name]; ok {
+		if v, ok := pinned.Removal[p.Name]; ok {
 			given[p.Name] = typedJSON(p.Type, v)
 		}
 	}
@@ -184,7 +186,7 @@ func lockedAt(res *executor.Result) time.Time {
 }
 
 // blocker names what kept a removal from finishing.
-func blocker(err error, res *executor.Result) string {
+func blocker(err error) string {
 	if te, is := errors.AsType[*transport.Error](err); is {
 		return "connection lost (" + string(te.Phase) + ")"
 	}

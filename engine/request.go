@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os/user"
 	"slices"
 	"strings"
@@ -64,8 +65,10 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 		return grant.Case{}, &InputError{err.Error()}
 	}
 	now := e.Now()
-	g := grant.Grant{ID: e.newID("g"), Requester: a.Requester, Caller: a.Caller, Reason: a.Reason, Credential: cred.Name,
-		Device: cred.Device, Creates: true, For: length}
+	g := grant.Grant{
+		ID: e.newID("g"), Requester: a.Requester, Caller: a.Caller, Reason: a.Reason, Credential: cred.Name,
+		Device: cred.Device, Creates: true, For: length,
+	}
 	g.Backstop = now.Add(grant.CreationWindow + length + cred.JIT.Margin)
 	if g.Account, err = accountName(cred); err != nil {
 		return grant.Case{}, err
@@ -211,9 +214,7 @@ func accountName(cred *inventory.Credential) (string, error) {
 // the grant needs.
 func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *inventory.Connection, forward, removal *template.Template) error {
 	given := map[string]any{}
-	for k, v := range a.Params {
-		given[k] = v
-	}
+	maps.Copy(given, a.Params)
 	var hand handover
 	if a.GenerateKey || cred.Password == "none" && given["public_key"] == nil {
 		private, public, err := newKeyPair(g.Account)
@@ -239,7 +240,7 @@ func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *i
 	hand.Secrets = map[string]string{}
 	for name, v := range params {
 		if s, is := v.(secret.Value); is {
-			hand.Secrets[name] = s.Reveal() //nolint:forbidigo // on its way into the seal
+			hand.Secrets[name] = s.Reveal()
 			continue
 		}
 		open[name] = v
@@ -247,14 +248,18 @@ func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *i
 	if open["with_password"] == false {
 		delete(hand.Secrets, "password")
 	}
-	plain, err := json.Marshal(hand)
+	plain, err := json.Marshal(hand) //nolint:gosec // on its way into the seal
 	if err != nil {
 		return fmt.Errorf("engine: hand-over: %w", err)
 	}
 	if g.Sealed, err = e.Key.Seal(plain, g.ID); err != nil {
 		return err
 	}
-	if g.Plan.Params, err = json.Marshal(open); err != nil {
+	back, err := removalPins(removal, open, cred.Params, env)
+	if err != nil {
+		return &InputError{fmt.Sprintf("credential %s, template %s/%s: %v", cred.Name, removal.Kind, removal.Name, err)}
+	}
+	if g.Plan.Params, err = json.Marshal(pins{Forward: open, Removal: back}); err != nil {
 		return fmt.Errorf("engine: params: %w", err)
 	}
 	pin := connection{Connection: *conn, UIDs: e.Inventory.Devices[cred.Device].UIDs, Margin: cred.JIT.Margin, MaxDuration: cred.JIT.MaxDuration}

@@ -2,7 +2,7 @@ package engine_test
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,7 +85,7 @@ func (w *world) backstops(c grant.Case) {
 	}
 	day := strings.TrimSpace(w.sh("getent shadow " + g.Account + " | cut -d: -f8"))
 	until := g.Backstop.Unix()
-	if want := fmt.Sprint((until + 86399) / 86400); day != want {
+	if want := strconv.FormatInt((until+86399)/86400, 10); day != want {
 		w.t.Fatalf("the account expires on day %s, want %s", day, want)
 	}
 	rule := w.sh("cat /etc/sudoers.d/*" + g.Account)
@@ -108,7 +108,7 @@ func TestTheSameRequesterCannotHoldTwo(t *testing.T) {
 		t.Fatal("two grants share an account")
 	}
 	w.gone(w.end(first.Grant.ID))
-	if out := w.sh("id -u " + second.Grant.Account); strings.TrimSpace(out) != fmt.Sprint(second.Grant.UID) {
+	if out := w.sh("id -u " + second.Grant.Account); strings.TrimSpace(out) != strconv.FormatInt(second.Grant.UID, 10) {
 		t.Fatalf("the other grant's account: %q", out)
 	}
 	w.gone(w.end(second.Grant.ID))
@@ -217,7 +217,7 @@ func TestAUIDThatLeftSomethingIsNotHandedOut(t *testing.T) {
 	if c.Grant.UID == 70000 {
 		t.Fatal("uid 70000 was handed out while a file of it is left")
 	}
-	if out := w.sh("id -u " + c.Grant.Account); strings.TrimSpace(out) != fmt.Sprint(c.Grant.UID) {
+	if out := w.sh("id -u " + c.Grant.Account); strings.TrimSpace(out) != strconv.FormatInt(c.Grant.UID, 10) {
 		t.Fatalf("the grant has uid %d, the account %s", c.Grant.UID, out)
 	}
 	w.gone(w.end(c.Grant.ID))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (e *Engine) RunJob(ctx context.Context, id string) (grant.Case, error) {
 // run does the job and writes the end of its execution.
 func (w *work) run(ctx context.Context) (grant.Case, error) {
 	w.mask = &secret.Mask{}
-	w.log = journal.New(w.e.Store, w.exec.ID, w.mask, journal.Options{})
+	w.log = journal.New(w.e.Store, w.exec.ID, w.mask, journal.Options{}) //nolint:contextcheck // a log is written to its end also when ctx is over
 	w.obs = newObserver(w)
 	if err := w.e.Store.PutExecution(ctx, w.fence, w.exec); err != nil {
 		return w.c, errors.Join(err, w.log.Close(ctx))
@@ -65,10 +66,10 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 		err = w.renew(ctx)
 	}
 	if cerr := w.log.Close(context.WithoutCancel(ctx)); cerr != nil {
-		w.e.Log.Warn("execution log incomplete", "execution", w.exec.ID, "error", cerr)
+		w.e.Log.Warn("execution log incomplete", slog.String("execution", w.exec.ID), slog.Any("error", cerr))
 	}
 	if errors.Is(err, grant.ErrLeaseLost) {
-		w.e.Log.Warn("another worker took the job over", "job", w.job.ID, "execution", w.exec.ID)
+		w.e.Log.Warn("another worker took the job over", slog.String("job", w.job.ID), slog.String("execution", w.exec.ID))
 	}
 	c, lerr := w.e.Store.Case(context.WithoutCancel(ctx), w.c.Grant.ID)
 	return c, errors.Join(err, lerr)
@@ -101,7 +102,7 @@ func (w *work) settle(ctx context.Context, fn func(*grant.Case) error) error {
 		if _, is := errors.AsType[*grant.StateError](err); is {
 			return err
 		}
-		w.e.Log.Error("result not stored yet", "job", w.job.ID, "error", err)
+		w.e.Log.Error("result not stored yet", slog.String("job", w.job.ID), slog.Any("error", err))
 		if err := wait(ctx, pause); err != nil {
 			return err
 		}
@@ -174,7 +175,7 @@ func (e *Engine) Reap(ctx context.Context) (int, error) {
 		switch {
 		case err == nil:
 			n++
-			e.Log.Warn("took a job away from a dead worker", "job", j.ID, "kind", string(j.Kind), "grant", j.GrantID, "node", j.Node)
+			e.Log.Warn("took a job away from a dead worker", slog.String("job", j.ID), slog.String("kind", string(j.Kind)), slog.String("grant", j.GrantID), slog.String("node", j.Node))
 		case !errors.Is(err, grant.ErrLeaseLost): // else somebody else was faster
 			errs = errors.Join(errs, err)
 		}
@@ -215,7 +216,7 @@ func (e *Engine) Serve(ctx context.Context, limit int, grace time.Duration) erro
 	slots := make(chan struct{}, limit)
 	for {
 		if err := e.round(ctx, hard, slots, &wg); err != nil && ctx.Err() == nil {
-			e.Log.Error("cannot look for work", "error", err)
+			e.Log.Error("cannot look for work", slog.Any("error", err))
 		}
 		if wait(ctx, e.nap(ctx)) != nil {
 			break
@@ -264,7 +265,7 @@ func (e *Engine) round(ctx, hard context.Context, slots chan struct{}, wg *sync.
 		wg.Go(func() {
 			defer func() { <-slots }()
 			if _, err := e.RunJob(hard, j.ID); err != nil && !passing(err) {
-				e.Log.Error("job not run", "job", j.ID, "error", err)
+				e.Log.Error("job not run", slog.String("job", j.ID), slog.Any("error", err))
 			}
 		})
 	}

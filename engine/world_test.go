@@ -93,8 +93,10 @@ func openWorld(t *testing.T, box *lab.Machine, dir string) *world {
 	d := &ssh.Dialer{}
 	t.Cleanup(func() { _ = d.Close() })
 	w := &world{t: t, box: box, store: st, dir: dir, now: time.Now}
-	w.Engine = &engine.Engine{Store: st, Node: node.ID(), Templates: lib, Inventory: set, Modules: reg, Dialer: &engine.SSHDialer{SSH: d},
-		Key: key, Now: func() time.Time { return w.now() }, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
+	w.Engine = &engine.Engine{
+		Store: st, Node: node.ID(), Templates: lib, Inventory: set, Modules: reg, Dialer: &engine.SSHDialer{SSH: d},
+		Key: key, Now: func() time.Time { return w.now() }, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
+	}
 	return w
 }
 

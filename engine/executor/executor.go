@@ -7,6 +7,7 @@ package executor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"runner/engine/lang"
@@ -164,9 +165,7 @@ const DefaultTimeout = 60 * time.Second
 // The result is never nil and holds what is known.
 func Do(ctx context.Context, r Run) (*Result, error) {
 	x := &run{Run: r, batch: 0, res: &Result{Calls: map[string]map[string]any{}, Env: lang.Env{}}, known: map[string]bool{}}
-	for k, v := range r.Env {
-		x.res.Env[k] = v
-	}
+	maps.Copy(x.res.Env, r.Env)
 	if x.Timeout == 0 {
 		x.Timeout = DefaultTimeout
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -232,9 +233,7 @@ func (x *run) block(ctx context.Context, st *template.Step) error {
 // env returns the names as the controller sees them now.
 func (x *run) env(failure error) lang.Env {
 	e := make(lang.Env, len(x.res.Env)+4)
-	for k, v := range x.res.Env {
-		e[k] = v
-	}
+	maps.Copy(e, x.res.Env)
 	e["success"] = func() bool { return failure == nil }
 	e["failure"] = func() bool { return failure != nil }
 	e["always"] = func() bool { return true }
@@ -296,8 +295,10 @@ func (x *run) broken(st *template.Step, msg string) error {
 	if st.Module != nil {
 		mod = st.Module.Name
 	}
-	x.finish(st.Register, StepResult{N: n, Name: name, Module: mod, Tags: st.Tags, Status: Failed, Message: msg,
-		Values: values(outputsOf(st), StepResult{Status: Failed, Message: msg}, nil, "", "")})
+	x.finish(st.Register, StepResult{
+		N: n, Name: name, Module: mod, Tags: st.Tags, Status: Failed, Message: msg,
+		Values: values(outputsOf(st), StepResult{Status: Failed, Message: msg}, nil, "", ""),
+	})
 	if st.OnError == "continue" {
 		return nil
 	}
@@ -325,9 +326,7 @@ func (x *run) control(ctx context.Context, st *template.Step, env lang.Env) erro
 	}
 	facts := map[string]string{}
 	r.Values = values(outputsOf(st), r, facts, out.Message, "")
-	for k, v := range out.Outputs {
-		r.Values[k] = v
-	}
+	maps.Copy(r.Values, out.Outputs)
 	x.finish(st.Register, r)
 	if r.Status == Failed && st.OnError != "continue" {
 		return &StepError{N: n, Total: x.total, Name: st.Name, Msg: r.Message, Sent: x.res.Sent}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sort"
 	"strconv"
 	"strings"
@@ -105,8 +106,10 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 				if !ok {
 					before = "?"
 				}
-				x.res.Changes = append(x.res.Changes, Change{Seq: x.seq, Step: t.n, Module: t.module.Name,
-					Object: t.objects[i].ID, State: Intended, Before: before, Undo: t.objects[i].Undo})
+				x.res.Changes = append(x.res.Changes, Change{
+					Seq: x.seq, Step: t.n, Module: t.module.Name,
+					Object: t.objects[i].ID, State: Intended, Before: before, Undo: t.objects[i].Undo,
+				})
 				if i == 0 {
 					t.first = len(x.res.Changes) - 1
 				}
@@ -126,9 +129,7 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 // replan evaluates the arguments of items again, because Probed may have
 // changed what they read; the objects stay those that were probed.
 func (x *run) replan(items []*item) ([]*item, error) {
-	for k, v := range x.Env {
-		x.res.Env[k] = v
-	}
+	maps.Copy(x.res.Env, x.Env)
 	var again []*item
 	for _, it := range items {
 		if it.st == nil {
@@ -164,8 +165,10 @@ func (x *run) intend(ctx context.Context, items []*item) error {
 		if x.Record == nil {
 			it.first = len(x.res.Changes)
 			for i := range it.objects {
-				x.res.Changes = append(x.res.Changes, Change{Seq: x.seq, Step: it.n, Module: it.module.Name,
-					Object: it.objects[i].ID, State: Intended, Before: "?", Undo: it.objects[i].Undo})
+				x.res.Changes = append(x.res.Changes, Change{
+					Seq: x.seq, Step: it.n, Module: it.module.Name,
+					Object: it.objects[i].ID, State: Intended, Before: "?", Undo: it.objects[i].Undo,
+				})
 				x.seq++
 			}
 			continue
@@ -299,8 +302,10 @@ func (x *run) failed(r StepResult) *StepError {
 
 // result says what became of a step.
 func (x *run) result(it *item, t *told) StepResult {
-	r := StepResult{N: it.n, Name: it.name, Module: it.module.Name, Tags: it.st.Tags, RC: t.rc, Attempts: t.attempts,
-		Started: t.began, Ended: t.ended, Message: t.facts["msg"], TimedOut: t.timedOut, Status: OK}
+	r := StepResult{
+		N: it.n, Name: it.name, Module: it.module.Name, Tags: it.st.Tags, RC: t.rc, Attempts: t.attempts,
+		Started: t.began, Ended: t.ended, Message: t.facts["msg"], TimedOut: t.timedOut, Status: OK,
+	}
 	switch {
 	case t.skipped == "when":
 		r.Status, r.Reason = Skipped, "when: "+it.st.When.Text()+" was false"
@@ -436,8 +441,10 @@ func (x *run) bindCall(it *item) {
 	if it.call == nil {
 		return
 	}
-	it.step = transport.Step{N: it.n, Name: it.name, Timeout: x.Timeout,
-		Body: transport.Body{Name: it.module.Name, Text: it.module.Sh, Lib: it.module.Lib}}
+	it.step = transport.Step{
+		N: it.n, Name: it.name, Timeout: x.Timeout,
+		Body: transport.Body{Name: it.module.Name, Text: it.module.Sh, Lib: it.module.Lib},
+	}
 	for _, f := range it.module.Args {
 		v, ok := it.call.Args[f.Name]
 		if !ok {
@@ -467,9 +474,7 @@ func (x *run) settleCall(it *item, t *told) error {
 func (x *run) decideHere(ctx context.Context, it *item, t *told, tries int) (again bool, err error) {
 	r := x.result(it, t)
 	env := x.env(nil)
-	for k, v := range r.Values {
-		env[k] = v
-	}
+	maps.Copy(env, r.Values)
 	if it.st.Register != "" {
 		env[it.st.Register] = r.Values
 	}

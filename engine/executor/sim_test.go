@@ -150,15 +150,19 @@ func registry(t *testing.T) *module.Registry {
 		return module.Field{Name: n, Type: lang.String, Required: req, Doc: n + "."}
 	}
 	r, err := module.NewRegistry(
-		&module.Module{Name: "put", Summary: "s", Platform: "linux", Args: []module.Field{str("name", true), str("value", true)},
+		&module.Module{
+			Name: "put", Summary: "s", Platform: "linux", Args: []module.Field{str("name", true), str("value", true)},
 			Outputs: []module.Field{{Name: "value", Type: lang.String}, {Name: "exists", Type: lang.Bool}, {Name: "size", Type: lang.Int}}, Sh: "put",
 			Objects: func(a module.Args) []module.Object {
 				return []module.Object{{ID: "obj:" + a.String("name"), Undo: &module.Undo{Module: "put", Args: map[string]any{"name": a.String("name"), "value": "absent"}}}}
-			}},
+			},
+		},
 		&module.Module{Name: "say", Summary: "s", Platform: "linux", Args: []module.Field{str("text", true)}, Free: "text", ReadOnly: true, Sh: "say"},
 		&module.Module{Name: "list", Summary: "s", Platform: "linux", ReadOnly: true, Sh: "list", Outputs: []module.Field{{Name: "items", Type: lang.ListOf(lang.String)}}},
-		&module.Module{Name: "revert", Summary: "s", Args: []module.Field{{Name: "of", Type: lang.String}, {Name: "except", Type: lang.ListOf(lang.String)}, {Name: "conflict", Type: lang.String}},
-			Outputs: []module.Field{{Name: "undone", Type: lang.ListOf(lang.String)}, {Name: "conflicts", Type: lang.ListOf(lang.String)}}},
+		&module.Module{
+			Name: "revert", Summary: "s", Args: []module.Field{{Name: "of", Type: lang.String}, {Name: "except", Type: lang.ListOf(lang.String)}, {Name: "conflict", Type: lang.String}},
+			Outputs: []module.Field{{Name: "undone", Type: lang.ListOf(lang.String)}, {Name: "conflicts", Type: lang.ListOf(lang.String)}},
+		},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -184,10 +188,14 @@ func start(t *testing.T, d *device, kind, steps string, change func(*executor.Ru
 	t.Helper()
 	reg := registry(t)
 	tpl := load(t, reg, kind, steps)
-	r := executor.Run{Steps: tpl.Steps, Env: lang.Env{"params": map[string]any{"name": "a", "on": true},
-		"grant": map[string]any{"id": "g-1", "account": "a"}, "device": map[string]any{"name": "sim"},
-		"created": map[string]any{"known": false, "outputs": map[string]any{}}},
-		Conn: d, Modules: reg, ID: "x-1"}
+	r := executor.Run{
+		Steps: tpl.Steps, Env: lang.Env{
+			"params": map[string]any{"name": "a", "on": true},
+			"grant":  map[string]any{"id": "g-1", "account": "a"}, "device": map[string]any{"name": "sim"},
+			"created": map[string]any{"known": false, "outputs": map[string]any{}},
+		},
+		Conn: d, Modules: reg, ID: "x-1",
+	}
 	if change != nil {
 		change(&r)
 	}

@@ -11,8 +11,10 @@ import (
 var t0 = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 func fresh() Case {
-	return New(Grant{ID: "g-1", Requester: "ada", Caller: "ada", Credential: "db", Device: "db1", Account: "jit-a", Creates: true, For: time.Hour,
-		Plan: Plan{Longest: time.Minute}}, "j-f", "j-r", t0)
+	return New(Grant{
+		ID: "g-1", Requester: "ada", Caller: "ada", Credential: "db", Device: "db1", Account: "jit-a", Creates: true, For: time.Hour,
+		Plan: Plan{Longest: time.Minute},
+	}, "j-f", "j-r", t0)
 }
 
 func claim(t *testing.T, c *Case, job string, at time.Time) Fence {

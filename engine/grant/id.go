@@ -14,7 +14,7 @@ var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadd
 // hold only [a-z0-9-], because they name files on devices.
 func NewID(prefix string, at time.Time, random [10]byte) string {
 	var u [16]byte
-	binary.BigEndian.PutUint64(u[:8], uint64(at.UnixMilli())<<16) //nolint:gosec // times after 1970
+	binary.BigEndian.PutUint64(u[:8], uint64(at.UnixMilli())<<16)
 	copy(u[6:], random[:])
 	u[6] = u[6]&0x0f | 0x70
 	u[8] = u[8]&0x3f | 0x80
