@@ -33,8 +33,9 @@ type app struct {
 	color style // of stderr
 	log   *slog.Logger
 
-	mu  sync.Mutex // of what is written to stderr
-	bar string     // the unfinished line on the terminal
+	mu     sync.Mutex // of what is written to stderr
+	bar    string     // the unfinished line on the terminal
+	queues map[string]*stepQueue
 
 	ws     *workspace
 	reg    func() (*module.Registry, error)
@@ -46,7 +47,7 @@ type app struct {
 }
 
 func newApp(p process) *app {
-	a := &app{process: p, reg: sync.OnceValues(module.Linux), ssh: &ssh.Dialer{}}
+	a := &app{process: p, reg: sync.OnceValues(module.Linux), ssh: &ssh.Dialer{}, queues: map[string]*stepQueue{}}
 	a.flags.output = outTable
 	a.color = style(p.errTTY && p.env("NO_COLOR") == "" && p.env("TERM") != "dumb")
 	a.log = slog.New(&logHandler{app: a, level: slog.LevelWarn})
@@ -73,7 +74,7 @@ func (a *app) checkFlags() error {
 
 // close gives back what was opened.
 func (a *app) close() error {
-	a.settle()
+	a.rest()
 	err := a.ssh.Close()
 	if a.node != nil {
 		if lerr := a.node.Leave(); !errors.Is(lerr, grant.ErrBusy) { // its jobs are taken over

@@ -14,8 +14,8 @@ import (
 	"runner/engine/lang"
 )
 
-// credentialView is a credential. It says where secrets are and holds none.
-type credentialView struct {
+// credentialJSON is a credential. It says where secrets are and holds none.
+type credentialJSON struct {
 	Name        string         `json:"name"`
 	Device      string         `json:"device"`
 	Inventory   string         `json:"inventory,omitempty"`
@@ -25,14 +25,14 @@ type credentialView struct {
 	UseKerberos bool           `json:"use_kerberos"`
 	Additional  map[string]any `json:"additional_information,omitempty"`
 	Requesters  []string       `json:"requesters"`
-	JIT         jitView        `json:"jit"`
+	JIT         jitJSON        `json:"jit"`
 	Params      []string       `json:"params"`
-	Login       *loginView     `json:"login,omitempty"`
+	Login       *loginJSON     `json:"login,omitempty"`
 	File        string         `json:"file"`
 }
 
-// jitView holds the just-in-time settings of a credential.
-type jitView struct {
+// jitJSON holds the just-in-time settings of a credential.
+type jitJSON struct {
 	Enabled     bool   `json:"enabled"`
 	Type        string `json:"type"`
 	Duration    int64  `json:"duration_seconds"`
@@ -44,8 +44,8 @@ type jitView struct {
 	Revert      string `json:"revert,omitempty"`
 }
 
-// loginView is how runner itself reaches the device.
-type loginView struct {
+// loginJSON is how runner itself reaches the device.
+type loginJSON struct {
 	Inventory string   `json:"inventory"`
 	Transport string   `json:"transport"`
 	Address   string   `json:"address"`
@@ -72,7 +72,7 @@ func (a *app) credentialList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			views := []credentialView{}
+			views := []credentialJSON{}
 			t := table{head: []string{"CREDENTIAL", "DEVICE", "ACCOUNT", "FOR", "AT MOST", "TEMPLATES", "REQUESTERS"}}
 			for _, name := range slices.Sorted(maps.Keys(set.Credentials)) {
 				c := set.Credentials[name]
@@ -104,12 +104,12 @@ func requesters(c *inventory.Credential) string {
 	return strings.Join(c.Requesters, ", ")
 }
 
-func viewCredential(set *inventory.Set, c *inventory.Credential) credentialView {
-	v := credentialView{
+func viewCredential(set *inventory.Set, c *inventory.Credential) credentialJSON {
+	v := credentialJSON{
 		Name: c.Name, Device: c.Device, Inventory: c.Inventory, Account: c.AccountText, Password: c.Password, Domain: c.Domain,
 		UseKerberos: c.UseKerberos, Additional: c.Additional, Requesters: append([]string{}, c.Requesters...),
 		Params: append([]string{}, slices.Sorted(maps.Keys(c.Params))...), File: c.Pos.File,
-		JIT: jitView{
+		JIT: jitJSON{
 			Enabled: c.JIT.Enabled, Type: c.JIT.Type, Duration: seconds(c.JIT.Duration), MaxDuration: seconds(c.JIT.MaxDuration),
 			Margin: seconds(c.JIT.Margin), Create: c.JIT.Create, Delete: c.JIT.Delete, Elevate: c.JIT.Elevate, Revert: c.JIT.Revert,
 		},
@@ -119,7 +119,7 @@ func viewCredential(set *inventory.Set, c *inventory.Credential) credentialView 
 		return v
 	}
 	v.Inventory = conn.Inventory
-	v.Login = &loginView{
+	v.Login = &loginJSON{
 		Inventory: conn.Inventory, Transport: conn.Transport, Address: conn.Address, Port: conn.Port, User: conn.User,
 		Methods: conn.Methods, Secret: sourceText(conn.Secret), Become: conn.Become.Method, Jump: []string{},
 	}
@@ -167,7 +167,7 @@ func (a *app) credentialShow() *cobra.Command {
 	}.command()
 }
 
-func describeCredential(w io.Writer, c *inventory.Credential, v *credentialView) {
+func describeCredential(w io.Writer, c *inventory.Credential, v *credentialJSON) {
 	login := ""
 	if l := v.Login; l != nil {
 		login = fmt.Sprintf("%s@%s port %d by %s, %s, secret from %s", l.User, l.Address, l.Port, l.Transport, strings.Join(l.Methods, ","), l.Secret)

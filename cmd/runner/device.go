@@ -22,8 +22,8 @@ import (
 	"runner/engine/transport/ssh"
 )
 
-// deviceView is a machine on which accounts live.
-type deviceView struct {
+// deviceJSON is a machine on which accounts live.
+type deviceJSON struct {
 	Name        string   `json:"name"`
 	Address     string   `json:"address"`
 	Port        int      `json:"port,omitempty"`
@@ -37,19 +37,19 @@ type deviceView struct {
 	File        string   `json:"file"`
 }
 
-// checkView is how far runner came with one credential of a device.
-type checkView struct {
+// checkJSON is how far runner came with one credential of a device.
+type checkJSON struct {
 	Device     string         `json:"device"`
 	Credential string         `json:"credential"`
 	Address    string         `json:"address"`
 	User       string         `json:"user"`
 	OK         bool           `json:"ok"`
-	Stages     []stageView    `json:"stages"`
+	Stages     []stageJSON    `json:"stages"`
 	Facts      map[string]any `json:"facts,omitempty"`
 }
 
-// stageView is one step on the way to a device.
-type stageView struct {
+// stageJSON is one step on the way to a device.
+type stageJSON struct {
 	Stage  string  `json:"stage"`
 	Status string  `json:"status"` // ok, failed, skipped
 	MS     float64 `json:"ms"`
@@ -72,7 +72,7 @@ func (a *app) deviceList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			views := []deviceView{}
+			views := []deviceJSON{}
 			t := table{head: []string{"DEVICE", "ADDRESS", "PLATFORM", "INVENTORY", "CREDENTIALS", "TAGS"}}
 			for _, name := range slices.Sorted(maps.Keys(set.Devices)) {
 				d := set.Devices[name]
@@ -80,7 +80,7 @@ func (a *app) deviceList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				v := deviceView{
+				v := deviceJSON{
 					Name: d.Name, Address: d.Address, Port: d.Port, Platform: d.Platform, Inventory: d.Inventory, Tags: append([]string{}, d.Tags...),
 					HostKeys: len(d.HostKeys), FirstUID: d.UIDs.First, LastUID: d.UIDs.Last, Credentials: append([]string{}, names...), File: d.Pos.File,
 				}
@@ -127,7 +127,7 @@ both. Nothing is changed on the device; each credential logs in once.`,
 }
 
 func (a *app) checkDevice(ctx context.Context, set *inventory.Set, names []string) error {
-	views := []checkView{}
+	views := []checkJSON{}
 	bad := 0
 	for _, name := range names {
 		conn, err := set.Resolve(name)
@@ -182,23 +182,23 @@ func stageOf(err error) string {
 // probe measures one way to a device.
 type probe struct {
 	app        *app
-	view       *checkView
+	view       *checkJSON
 	began      time.Time
 	dial, open time.Time // of the first TCP connection
 }
 
 // checkOne goes all the way to a device with one credential.
-func (a *app) checkOne(ctx context.Context, name string, cn *inventory.Connection) (*checkView, error) {
+func (a *app) checkOne(ctx context.Context, name string, cn *inventory.Connection) (*checkJSON, error) {
 	w, err := a.workspace()
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{app: a, began: a.now(), view: &checkView{
+	p := &probe{app: a, began: a.now(), view: &checkJSON{
 		Device: cn.Device, Credential: name, User: cn.User,
-		Address: net.JoinHostPort(cn.Address, fmt.Sprint(cn.Port)), Stages: []stageView{},
+		Address: net.JoinHostPort(cn.Address, fmt.Sprint(cn.Port)), Stages: []stageJSON{},
 	}}
 	for _, s := range stages {
-		p.view.Stages = append(p.view.Stages, stageView{Stage: s, Status: "skipped"})
+		p.view.Stages = append(p.view.Stages, stageJSON{Stage: s, Status: "skipped"})
 	}
 	own := &ssh.Dialer{DialContext: p.tcp} // no connection is at hand
 	defer own.Close()                      //nolint:errcheck // nothing was written that could be lost
@@ -285,7 +285,7 @@ func factsText(facts map[string]any) string {
 	return strings.Join(s, " ")
 }
 
-func (p *probe) stage(name string) *stageView {
+func (p *probe) stage(name string) *stageJSON {
 	return &p.view.Stages[slices.Index(stages, name)]
 }
 
@@ -309,7 +309,7 @@ func (p *probe) failed(err error) {
 	}
 }
 
-func (a *app) describeChecks(w io.Writer, views []checkView) {
+func (a *app) describeChecks(w io.Writer, views []checkJSON) {
 	for i, v := range views {
 		if i > 0 {
 			_, _ = fmt.Fprintln(w)

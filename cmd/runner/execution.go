@@ -56,7 +56,7 @@ func (a *app) executionList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			views := make([]executionView, 0, len(xs))
+			views := make([]executionJSON, 0, len(xs))
 			for i := range xs {
 				views = append(views, viewExecution(&xs[i], nil, a.now()))
 			}
@@ -73,7 +73,7 @@ func (a *app) executionList() *cobra.Command {
 }
 
 // executionTable shows executions; long says where and for which grant, too.
-func (a *app) executionTable(xs []executionView, long bool) table {
+func (a *app) executionTable(xs []executionJSON, long bool) table {
 	t := table{head: []string{"EXECUTION", "KIND", "OUTCOME", "STARTED", "TOOK", "ERROR"}}
 	if long {
 		t.head = []string{"EXECUTION", "KIND", "OUTCOME", "STARTED", "TOOK", "DEVICE", "GRANT", "ERROR"}
@@ -132,7 +132,7 @@ func onlyBroken(steps []grant.StepResult) []grant.StepResult {
 	return out
 }
 
-func (a *app) describeExecution(ctx context.Context, s *store.Store, x *grant.Execution, v *executionView, steps []grant.StepResult, failed bool) error {
+func (a *app) describeExecution(ctx context.Context, s *store.Store, x *grant.Execution, v *executionJSON, steps []grant.StepResult, failed bool) error {
 	err := a.answer(v, func(w io.Writer) {
 		logged := ""
 		if x.LogBytes > 0 {

@@ -86,7 +86,7 @@ func (a *app) grantList() *cobra.Command {
 func (a *app) answerCases(cs []grant.Case) error {
 	now := a.now()
 	slices.SortStableFunc(cs, func(x, y grant.Case) int { return late(&y, now) - late(&x, now) })
-	views := make([]grantView, 0, len(cs))
+	views := make([]grantJSON, 0, len(cs))
 	t := table{head: []string{"GRANT", "STATE", "REQUESTER", "CREDENTIAL", "DEVICE", "ACCOUNT", "EXPIRES", "NEXT"}}
 	for i := range cs {
 		v := viewGrant(&cs[i], now)
@@ -105,7 +105,7 @@ func late(c *grant.Case, now time.Time) int {
 }
 
 // nextText says what happens next, and what is in the way.
-func (a *app) nextText(v *grantView) string {
+func (a *app) nextText(v *grantJSON) string {
 	if v.Next == nil {
 		return ""
 	}
@@ -146,9 +146,9 @@ func (a *app) grantShow() *cobra.Command {
 	}.command()
 }
 
-func (a *app) viewCase(ctx context.Context, s *store.Store, c *grant.Case) (*caseView, error) {
+func (a *app) viewCase(ctx context.Context, s *store.Store, c *grant.Case) (*caseJSON, error) {
 	now := a.now()
-	v := &caseView{grantView: viewGrant(c, now), Jobs: []jobView{}, Executions: []executionView{}, Outputs: c.Grant.Outputs}
+	v := &caseJSON{grantJSON: viewGrant(c, now), Jobs: []jobJSON{}, Executions: []executionJSON{}, Outputs: c.Grant.Outputs}
 	for i := range c.Jobs {
 		v.Jobs = append(v.Jobs, viewJob(&c.Jobs[i], c, now))
 	}
@@ -173,7 +173,7 @@ func (a *app) viewCase(ctx context.Context, s *store.Store, c *grant.Case) (*cas
 }
 
 // describe writes a grant for people.
-func (a *app) describe(w io.Writer, v *caseView) {
+func (a *app) describe(w io.Writer, v *caseJSON) {
 	by := v.Requester
 	if v.Caller != v.Requester {
 		by += ", asked for by " + v.Caller
@@ -188,10 +188,10 @@ func (a *app) describe(w io.Writer, v *caseView) {
 	}
 	fields(w,
 		field{"grant", v.ID}, field{"state", v.State}, field{"requester", by}, field{"reason", v.Reason},
-		field{"credential", v.Credential}, field{"device", v.Device}, field{"account", account},
+		field{"credential", v.Credential}, field{"device", fmt.Sprintf("%s (%s port %d)", v.Device, v.Address, v.Port)}, field{"account", account},
 		field{"requested", a.when(v.Requested)}, field{"active", a.when(v.Activated)}, field{"expires", a.when(v.Expires)},
 		field{"on device until", a.when(v.Backstop)}, field{"collected", a.when(v.Collected)}, field{"ended", ended},
-		field{"no access", a.when(v.NoAccess)}, field{"no trace", a.when(v.NoTrace)}, field{"failure", v.Failure}, field{"next", a.nextText(&v.grantView)})
+		field{"no access", a.when(v.NoAccess)}, field{"no trace", a.when(v.NoTrace)}, field{"failure", v.Failure}, field{"next", a.nextText(&v.grantJSON)})
 	section(w, "timeline")
 	for _, e := range v.Timeline {
 		_, _ = fmt.Fprintf(w, "  %s  %-22s %s\n", stamp(e.At), e.Action, oneLine(e.Actor+detail(e.Detail)))
@@ -285,7 +285,8 @@ func (a *app) grantReceipt() *cobra.Command {
 		example: "runner grant receipt g-abc\nrunner grant receipt g-abc -o json",
 		long: `The receipt compares what bore the account's name or uid on the device before
 the grant and after its removal. What a person left behind during the session and
-the removal took away is told apart.`,
+the removal took away is told apart. A grant that is not over has none yet: then the
+exit code is 1, and 9 when the removal is due.`,
 		args: needs("GRANT"), exits: []int{exitLeft},
 		run: func(ctx context.Context, args []string) error {
 			s, err := a.store()
@@ -299,10 +300,13 @@ the removal took away is told apart.`,
 			if err := a.answerReceipt(&c); err != nil {
 				return err
 			}
-			if !c.Grant.State.Final() {
+			switch {
+			case c.Grant.State.Final():
+				return nil
+			case c.Grant.State == grant.Ending:
 				return exitWith(exitLeft)
 			}
-			return nil
+			return exitWith(exitFailed)
 		},
 	}.command()
 }
@@ -310,14 +314,14 @@ the removal took away is told apart.`,
 // answerReceipt prints the receipt of a grant.
 func (a *app) answerReceipt(c *grant.Case) error {
 	g := &c.Grant
-	v := receiptView{
+	v := receiptJSON{
 		Grant: g.ID, State: string(g.State), Account: g.Account, Empty: g.State == grant.Removed && g.Receipt.Empty(),
 		NoAccess: g.NoAccess, NoTrace: g.NoTrace, Receipt: g.Receipt,
 	}
 	return a.answer(v, func(w io.Writer) { a.describeReceipt(w, c, &v) })
 }
 
-func (a *app) describeReceipt(w io.Writer, c *grant.Case, v *receiptView) {
+func (a *app) describeReceipt(w io.Writer, c *grant.Case, v *receiptJSON) {
 	g := &c.Grant
 	verdict := "none yet: the account was not removed"
 	switch {

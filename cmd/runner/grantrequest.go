@@ -333,7 +333,7 @@ func (a *app) collect(ctx context.Context, e *engine.Engine, id, actor string, k
 		}
 		return err
 	}
-	v := secretView{
+	v := secretJSON{
 		Grant: c.Grant.ID, State: string(c.Grant.State), Account: s.Account, Password: s.Password, PrivateKey: s.PrivateKey,
 		Address: s.Address, Port: s.Port, Expires: c.Grant.Expires,
 	}
@@ -364,7 +364,7 @@ func absolute(path string) string {
 	return path
 }
 
-func (a *app) describeSecret(w io.Writer, v *secretView) {
+func (a *app) describeSecret(w io.Writer, v *secretJSON) {
 	ssh := "ssh "
 	if v.Port != 22 {
 		ssh += fmt.Sprintf("-p %d ", v.Port)

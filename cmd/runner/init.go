@@ -80,8 +80,8 @@ host_keys: {policy: strict}
 	{"templates/elevate/README.md", 0o644, "# templates/elevate\n\nTemplates that give an account that exists more rights, with the steps that revert it.\n"},
 }
 
-// initView is what init did.
-type initView struct {
+// initJSON is what init did.
+type initJSON struct {
 	Workspace string   `json:"workspace"`
 	Written   []string `json:"written"`
 	Crontab   string   `json:"crontab"`
@@ -115,7 +115,7 @@ func (a *app) initialize(dir string) error {
 	if strings.ContainsAny(abs, "\n%\"'\\") {
 		return usagef("%q: a timer could not be given this name of a folder", abs)
 	}
-	v := initView{Workspace: abs, Written: []string{}}
+	v := initJSON{Workspace: abs, Written: []string{}}
 	for _, f := range starter {
 		wrote, err := write(filepath.Join(abs, f.path), strings.HasSuffix(f.path, "/"), f.mode, f.text)
 		if err != nil {
@@ -153,7 +153,7 @@ func write(path string, folder bool, mode os.FileMode, text string) (bool, error
 }
 
 // timer fills in the lines that run the sweep every minute.
-func (v *initView) timer() {
+func (v *initJSON) timer() {
 	program, err := os.Executable()
 	if err != nil {
 		program = "/usr/local/bin/runner"
@@ -165,7 +165,7 @@ func (v *initView) timer() {
 		span(sweepEvery), span(sweepEvery), span(sweepEvery))
 }
 
-func describeInit(w io.Writer, v *initView) {
+func describeInit(w io.Writer, v *initJSON) {
 	if len(v.Written) == 0 {
 		_, _ = fmt.Fprintf(w, "%s is a workspace already, nothing is missing\n", v.Workspace)
 	} else {

@@ -14,8 +14,8 @@ import (
 	"runner/engine/template"
 )
 
-// inventoryView is a connection profile.
-type inventoryView struct {
+// inventoryJSON is a connection profile.
+type inventoryJSON struct {
 	Name          string    `json:"name"`
 	Transport     string    `json:"transport"`
 	Methods       []string  `json:"methods"`
@@ -23,14 +23,14 @@ type inventoryView struct {
 	Become        string    `json:"become"`
 	HostKeyPolicy string    `json:"host_key_policy"`
 	KnownHosts    string    `json:"known_hosts,omitempty"`
-	Jump          []hopView `json:"jump"`
+	Jump          []hopJSON `json:"jump"`
 	DialSeconds   float64   `json:"dial_timeout_seconds"`
 	StepSeconds   float64   `json:"step_timeout_seconds"`
 	File          string    `json:"file"`
 }
 
-// hopView is a jump host.
-type hopView struct {
+// hopJSON is a jump host.
+type hopJSON struct {
 	Device     string `json:"device"`
 	Credential string `json:"credential,omitempty"`
 }
@@ -50,7 +50,7 @@ func (a *app) inventoryList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			views := []inventoryView{}
+			views := []inventoryJSON{}
 			t := table{head: []string{"INVENTORY", "TRANSPORT", "METHODS", "PORT", "BECOME", "HOST KEYS", "JUMP"}}
 			for _, name := range slices.Sorted(maps.Keys(set.Inventories)) {
 				v := viewInventory(set.Inventories[name])
@@ -66,14 +66,14 @@ func (a *app) inventoryList() *cobra.Command {
 	}.command()
 }
 
-func viewInventory(inv *inventory.Inventory) inventoryView {
-	v := inventoryView{
+func viewInventory(inv *inventory.Inventory) inventoryJSON {
+	v := inventoryJSON{
 		Name: inv.Name, Transport: inv.Transport, Methods: inv.Methods, Port: inv.Port, Become: inv.Become.Method,
-		HostKeyPolicy: inv.HostKeys.Policy, KnownHosts: inv.HostKeys.KnownHosts, Jump: []hopView{},
+		HostKeyPolicy: inv.HostKeys.Policy, KnownHosts: inv.HostKeys.KnownHosts, Jump: []hopJSON{},
 		DialSeconds: inv.Timeouts.Dial.Seconds(), StepSeconds: inv.Timeouts.Step.Seconds(), File: inv.Pos.File,
 	}
 	for _, h := range inv.Jump {
-		v.Jump = append(v.Jump, hopView{h.Device, h.Credential})
+		v.Jump = append(v.Jump, hopJSON{h.Device, h.Credential})
 	}
 	return v
 }

@@ -74,10 +74,10 @@ first.`,
 }
 
 // viewJobs looks up the grants of jobs. Overdue removals come first.
-func (a *app) viewJobs(ctx context.Context, s *store.Store, js []grant.Job) ([]jobView, error) {
+func (a *app) viewJobs(ctx context.Context, s *store.Store, js []grant.Job) ([]jobJSON, error) {
 	now := a.now()
 	cases := map[string]*grant.Case{}
-	views := make([]jobView, 0, len(js))
+	views := make([]jobJSON, 0, len(js))
 	for i := range js {
 		c := cases[js[i].GrantID]
 		if c == nil {
@@ -90,12 +90,12 @@ func (a *app) viewJobs(ctx context.Context, s *store.Store, js []grant.Job) ([]j
 		}
 		views = append(views, viewJob(&js[i], c, now))
 	}
-	slices.SortStableFunc(views, func(x, y jobView) int { return min(1, int(y.Overdue)) - min(1, int(x.Overdue)) })
+	slices.SortStableFunc(views, func(x, y jobJSON) int { return min(1, int(y.Overdue)) - min(1, int(x.Overdue)) })
 	return views, nil
 }
 
 // jobTable shows jobs; owners says whether whose they are.
-func (a *app) jobTable(js []jobView, owners bool) table {
+func (a *app) jobTable(js []jobJSON, owners bool) table {
 	t := table{head: []string{"JOB", "KIND", "STATE", "DUE", "TRIED", "BLOCKED BY"}}
 	if owners {
 		t.head = []string{"JOB", "KIND", "STATE", "DUE", "REQUESTER", "DEVICE", "ACCOUNT", "GRANT", "TRIED", "BLOCKED BY"}

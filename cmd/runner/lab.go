@@ -8,13 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"runner/engine/lab"
+	"runner/engine/lang"
 )
 
-// labDir holds the machines of lab up, until the next start of the host.
+// labDir holds the machines that are not kept in the state of a workspace.
 const labDir = "/run/runner-lab"
 
 // labAccount is the account of a lab machine as which runner logs in.
@@ -22,8 +24,8 @@ const labAccount = "jitadm"
 
 var labName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// labView is a throw-away machine.
-type labView struct {
+// labJSON is a throw-away machine.
+type labJSON struct {
 	Name    string `json:"name"`
 	Running bool   `json:"running"`
 	Address string `json:"address,omitempty"`
@@ -50,7 +52,8 @@ func (a *app) labUp() *cobra.Command {
 		long: `It has its own /etc, /home, processes and accounts, and nothing written inside
 reaches this host; its sshd listens on a free port of 127.0.0.1. It keeps accidents
 in, not attackers. The documents of an inventory, a device and the credential
-NAME-admin for it are printed, or written into a workspace with --into.`,
+NAME-admin for it are printed, or written into a workspace with --into. The machine
+ends with runner lab down or the host.`,
 		args: needs("NAME"),
 		run:  func(ctx context.Context, args []string) error { return a.startLab(ctx, args[0], shell, into) },
 	}.command()
@@ -69,11 +72,15 @@ func (a *app) startLab(ctx context.Context, name, shell, into string) error {
 	if err := lab.Require(); err != nil {
 		return usagef("%v", err)
 	}
-	if err := os.MkdirAll(labDir, 0o700); err != nil {
+	dirs, err := a.labDirs(into)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dirs[0], 0o700); err != nil {
 		return err
 	}
 	a.doing("starting " + name)
-	m, err := lab.Up(ctx, lab.Config{Name: name, Shell: shell}, filepath.Join(labDir, name))
+	m, err := lab.Up(ctx, lab.Config{Name: name, Shell: shell}, filepath.Join(dirs[0], name))
 	if err != nil {
 		return err
 	}
@@ -95,8 +102,25 @@ func (a *app) startLab(ctx context.Context, name, shell, into string) error {
 	})
 }
 
-func viewLab(m *lab.Machine) labView {
-	return labView{
+// labDirs returns the folders that hold machines: that of the workspace, if
+// there is one, and that of the host.
+func (a *app) labDirs(into string) ([]string, error) {
+	if into != "" {
+		abs, err := filepath.Abs(into)
+		return []string{filepath.Join(abs, "state", "lab")}, err
+	}
+	w, err := a.anyWorkspace()
+	if err != nil {
+		return nil, err
+	}
+	if w == nil {
+		return []string{labDir}, nil
+	}
+	return []string{filepath.Join(w.state(), "lab"), labDir}, nil
+}
+
+func viewLab(m *lab.Machine) labJSON {
+	return labJSON{
 		Name: m.Name, Running: true, Address: m.Host, Port: m.Port, PID: m.Pid(), HostKey: m.HostKey, KeyFile: m.KeyFile(), Dir: m.Dir,
 	}
 }
@@ -143,17 +167,22 @@ func (a *app) labDown() *cobra.Command {
 		long:    "What is about the machine in the files of a workspace stays there.",
 		args:    needs("NAME"),
 		run: func(ctx context.Context, args []string) error {
-			dir := filepath.Join(labDir, args[0])
-			if !labName.MatchString(args[0]) || !exists(dir) {
-				return usagef("there is no machine %q; runner lab list shows those there are", args[0])
+			dirs, err := a.labDirs("")
+			if err != nil {
+				return err
 			}
+			i := slices.IndexFunc(dirs, func(d string) bool { return exists(filepath.Join(d, args[0])) })
+			if !labName.MatchString(args[0]) || i < 0 {
+				return usagef("there is no machine %q in %s; runner lab list shows those there are", args[0], lang.Words(dirs))
+			}
+			dir := filepath.Join(dirs[i], args[0])
 			if err := lab.Down(ctx, dir); err != nil {
 				return err
 			}
 			if err := os.RemoveAll(dir); err != nil {
 				return err
 			}
-			v := labView{Name: args[0], Dir: dir}
+			v := labJSON{Name: args[0], Dir: dir}
 			return a.answer(v, func(w io.Writer) { _, _ = fmt.Fprintf(w, "machine %s is gone\n", args[0]) })
 		},
 	}.command()
@@ -164,23 +193,40 @@ func (a *app) labList() *cobra.Command {
 		use: "list", short: "list the throw-away machines of this host",
 		example: "runner lab list\nrunner lab list -o json",
 		run: func(context.Context, []string) error {
-			entries, err := os.ReadDir(labDir)
-			if err != nil && !os.IsNotExist(err) {
+			dirs, err := a.labDirs("")
+			if err != nil {
 				return err
 			}
-			views := []labView{}
+			views := []labJSON{}
 			t := table{head: []string{"MACHINE", "RUNNING", "SSHD", "DIR"}}
-			for _, e := range entries {
-				dir := filepath.Join(labDir, e.Name())
-				v, sshd := labView{Name: e.Name(), Dir: dir}, ""
-				if m, err := lab.Load(dir); err == nil {
-					v = viewLab(m)
-					sshd = m.Addr
+			for _, parent := range dirs {
+				entries, err := os.ReadDir(parent)
+				if err != nil && !os.IsNotExist(err) {
+					return err
 				}
-				views = append(views, v)
-				t.add(false, v.Name, fmt.Sprint(v.Running), sshd, v.Dir)
+				for _, e := range entries {
+					v := labAt(filepath.Join(parent, e.Name()))
+					views = append(views, v)
+					t.add(false, v.Name, fmt.Sprint(v.Running), sshdText(v), v.Dir)
+				}
 			}
 			return a.answer(views, func(w io.Writer) { a.table(w, t) })
 		},
 	}.command()
+}
+
+// labAt tells about the machine in a folder, which may have ended.
+func labAt(dir string) labJSON {
+	m, err := lab.Load(dir)
+	if err != nil {
+		return labJSON{Name: filepath.Base(dir), Dir: dir}
+	}
+	return viewLab(m)
+}
+
+func sshdText(v labJSON) string {
+	if !v.Running {
+		return ""
+	}
+	return fmt.Sprintf("%s port %d", v.Address, v.Port)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,11 +121,64 @@ func (a *app) showLog(ctx context.Context, s *store.Store, x grant.Execution, f 
 			return err == nil && !now.Ended.IsZero(), err
 		})
 	}
-	err = a.writeChunks(chunks, 0, f.times, func(c grant.Chunk) bool { return want == nil || want[c.Step] })
+	titles := &stepTitles{app: a, load: func() ([]grant.StepResult, error) { return s.Steps(ctx, x.ID) }, want: want, total: x.Steps}
+	err = a.writeChunks(titles.between(chunks), 0, f.times, func(c grant.Chunk) bool { return want == nil || want[c.Step] })
 	if ctx.Err() != nil && f.follow {
 		return nil // told to stop following
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return titles.upTo(math.MaxInt)
+}
+
+// stepTitles writes, between the output of steps, what became of each.
+type stepTitles struct {
+	app   *app
+	load  func() ([]grant.StepResult, error)
+	want  map[int]bool // nil: all
+	total int
+	done  int // number of the last step that was titled
+	seen  int // number of the last step with output
+}
+
+// between passes a log on and writes the titles where they belong.
+func (t *stepTitles) between(chunks iter.Seq2[grant.Chunk, error]) iter.Seq2[grant.Chunk, error] {
+	return func(yield func(grant.Chunk, error) bool) {
+		for c, err := range chunks {
+			if err == nil && c.Step > t.seen {
+				t.seen = c.Step
+				err = t.upTo(c.Step)
+			}
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// upTo writes the titles of the steps up to number n that are over. Those that
+// are not yet get theirs after their output.
+func (t *stepTitles) upTo(n int) error {
+	if t.app.machine() {
+		return nil
+	}
+	steps, err := t.load()
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if s.N <= t.done || s.N > n {
+			continue
+		}
+		t.done = s.N
+		if t.want == nil || t.want[s.N] {
+			if _, err := fmt.Fprintln(t.app.stdout, "-- "+t.app.stepLine(s, t.total)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // writeChunks writes the chunks of a log that are wanted; the log is read from

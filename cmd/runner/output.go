@@ -26,7 +26,7 @@ func (a *app) machine() bool { return a.flags.output != outTable }
 // answer prints v, whose JSON fields are a contract (README.md), or what human
 // writes for people.
 func (a *app) answer(v any, human func(w io.Writer)) error {
-	a.settle()
+	a.rest()
 	var b bytes.Buffer
 	switch a.flags.output {
 	case outTable:

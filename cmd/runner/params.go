@@ -76,6 +76,9 @@ func readParam(file string, stdin io.Reader) (string, error) {
 func (g givenParams) fit(t *template.Template) error {
 	for _, p := range t.Params {
 		v, given := g.values[p.Name]
+		if s, is := v.(string); is && p.Type.Kind != lang.SecretKind && strings.Contains(s, "PRIVATE KEY-----") {
+			return usagef("-p %s holds a private key, which is none of runner's business: give the public one, whose file ends with .pub", p.Name)
+		}
 		if !given || p.Type.Kind != lang.SecretKind {
 			continue
 		}

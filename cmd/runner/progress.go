@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,11 +89,74 @@ func (a *app) progress(p engine.Progress) {
 	if a.many {
 		about = fmt.Sprintf("%s %s: ", p.Job.Kind, p.Grant.ID)
 	}
+	attempt := fmt.Sprint(p.Job.ID, " ", p.Job.Attempt)
 	if p.Step == nil {
+		a.inOrder(attempt, nil)
 		a.doing(about + oneLine(p.Text))
 		return
 	}
-	a.say("%s%s", about, a.stepLine(*p.Step, p.Total))
+	a.inOrder(attempt, &stepNews{n: p.Step.N, text: about + a.stepLine(*p.Step, p.Total)})
+}
+
+// stepNews is the line of a step that ended.
+type stepNews struct {
+	n    int
+	text string
+}
+
+// maxQueues is how many attempts at jobs are remembered.
+const maxQueues = 1000
+
+// inOrder shows the steps of an attempt at a job in their order: that a step is
+// skipped is often known before those in front of it have run. nil: show what
+// is left.
+func (a *app) inOrder(attempt string, news *stepNews) {
+	a.mu.Lock()
+	if len(a.queues) > maxQueues {
+		maps.DeleteFunc(a.queues, func(_ string, q *stepQueue) bool { return len(q.waiting) == 0 })
+	}
+	q := a.queues[attempt]
+	if q == nil {
+		q = &stepQueue{}
+		a.queues[attempt] = q
+	}
+	lines := q.take(news)
+	a.mu.Unlock()
+	for _, line := range lines {
+		a.say("%s", line)
+	}
+}
+
+// stepQueue holds the news of steps whose turn has not come.
+type stepQueue struct {
+	last    int // number of the last step that was shown
+	waiting []stepNews
+}
+
+// take adds news and returns the lines whose turn it is; with nil all of them.
+func (q *stepQueue) take(news *stepNews) []string {
+	if news != nil {
+		q.waiting = append(q.waiting, *news)
+		slices.SortStableFunc(q.waiting, func(x, y stepNews) int { return x.n - y.n })
+	}
+	var lines []string
+	for len(q.waiting) > 0 && (news == nil || q.waiting[0].n <= q.last+1) {
+		q.last = q.waiting[0].n
+		lines = append(lines, q.waiting[0].text)
+		q.waiting = q.waiting[1:]
+	}
+	return lines
+}
+
+// rest shows what no job will show any more.
+func (a *app) rest() {
+	a.mu.Lock()
+	jobs := slices.Sorted(maps.Keys(a.queues))
+	a.mu.Unlock()
+	for _, job := range jobs {
+		a.inOrder(job, nil)
+	}
+	a.settle()
 }
 
 // stepLine tells what became of a step.

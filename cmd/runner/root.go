@@ -17,6 +17,11 @@ import (
 func run(args []string, p process) int {
 	ctx, stop := untilSignal()
 	defer stop()
+	return runUntil(ctx, args, p)
+}
+
+// runUntil is run until ctx ends, which stands for a request to stop.
+func runUntil(ctx context.Context, args []string, p process) int {
 	a := newApp(p)
 	root := a.root()
 	root.SetArgs(args)

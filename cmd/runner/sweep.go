@@ -17,11 +17,11 @@ const (
 	markSwept  = "swept"
 )
 
-// sweepView is what a sweep did and found.
-type sweepView struct {
+// sweepJSON is what a sweep did and found.
+type sweepJSON struct {
 	Reaped  int         `json:"reaped"`
-	Removed []grantView `json:"removed"`
-	Open    []grantView `json:"open"`
+	Removed []grantJSON `json:"removed"`
+	Open    []grantJSON `json:"open"`
 	Waiting int         `json:"waiting"`
 	Errors  []string    `json:"errors"`
 }
@@ -72,7 +72,7 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 	if err != nil {
 		return err
 	}
-	v := sweepView{Reaped: swept.Reaped, Removed: []grantView{}, Open: []grantView{}, Waiting: swept.Waiting, Errors: []string{}}
+	v := sweepJSON{Reaped: swept.Reaped, Removed: []grantJSON{}, Open: []grantJSON{}, Waiting: swept.Waiting, Errors: []string{}}
 	for i := range swept.Removed {
 		v.Removed = append(v.Removed, viewGrant(&swept.Removed[i], a.now()))
 	}
@@ -97,7 +97,7 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 	return nil
 }
 
-func (a *app) describeSweep(w io.Writer, v *sweepView, open []grant.Case) {
+func (a *app) describeSweep(w io.Writer, v *sweepJSON, open []grant.Case) {
 	if len(open) > 0 {
 		t := table{head: []string{"GRANT", "DEVICE", "ACCOUNT", "OVERDUE", "LAST ERROR", "NEXT"}}
 		for i := range open {

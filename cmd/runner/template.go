@@ -18,8 +18,8 @@ import (
 	"runner/templates"
 )
 
-// templateView is a template that can be used.
-type templateView struct {
+// templateJSON is a template that can be used.
+type templateJSON struct {
 	Kind        string      `json:"kind"`
 	Name        string      `json:"name"`
 	Origin      string      `json:"origin"`
@@ -30,11 +30,11 @@ type templateView struct {
 	Removal     string      `json:"removal,omitempty"`
 	File        string      `json:"file"`
 	Hash        string      `json:"hash"`
-	Params      []paramView `json:"params"`
+	Params      []paramJSON `json:"params"`
 }
 
-// paramView is a value that a template takes.
-type paramView struct {
+// paramJSON is a value that a template takes.
+type paramJSON struct {
 	Name      string `json:"name"`
 	Type      string `json:"type"`
 	Doc       string `json:"doc,omitempty"`
@@ -59,7 +59,7 @@ func (a *app) templateList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			views := []templateView{}
+			views := []templateJSON{}
 			t := table{head: []string{"TEMPLATE", "ORIGIN", "PLATFORM", "ENABLED", "DESCRIPTION"}}
 			for _, tpl := range lib.All() {
 				v := viewTemplate(tpl)
@@ -74,13 +74,13 @@ func (a *app) templateList() *cobra.Command {
 	}.command()
 }
 
-func viewTemplate(t *template.Template) templateView {
-	v := templateView{
+func viewTemplate(t *template.Template) templateJSON {
+	v := templateJSON{
 		Kind: string(t.Kind), Name: t.Name, Origin: t.Origin, Enabled: t.Enabled, Platform: t.Platform, Executor: t.Executor,
-		Description: strings.TrimSpace(t.Description), Removal: t.Removal, File: t.File, Hash: t.Hash, Params: []paramView{},
+		Description: strings.TrimSpace(t.Description), Removal: t.Removal, File: t.File, Hash: t.Hash, Params: []paramJSON{},
 	}
 	for _, p := range t.Params {
-		v.Params = append(v.Params, paramView{
+		v.Params = append(v.Params, paramJSON{
 			Name: p.Name, Type: p.Type.String(), Doc: p.Doc,
 			Required: !p.Optional && p.Default == nil && p.Generate == nil, Generated: p.Generate != nil,
 		})

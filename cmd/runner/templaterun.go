@@ -18,9 +18,9 @@ import (
 	"runner/engine/transport"
 )
 
-// runView is what became of an ad hoc run.
-type runView struct {
-	executionView
+// runJSON is what became of an ad hoc run.
+type runJSON struct {
+	executionJSON
 
 	Outputs   map[string]any `json:"outputs"`
 	Undone    []string       `json:"undone"`
@@ -152,7 +152,7 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 	if isUsage(err) {
 		return err
 	}
-	v := runView{executionView: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs, Undone: res.Undone, Conflicts: res.Conflicts}
+	v := runJSON{executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs, Undone: res.Undone, Conflicts: res.Conflicts}
 	perr := a.answer(v, func(w io.Writer) {
 		ok := map[string]int{}
 		for _, s := range res.Steps {

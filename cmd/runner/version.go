@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// versionView says what was built, from what.
-type versionView struct {
+// versionJSON says what was built, from what.
+type versionJSON struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
 	Modified bool   `json:"modified"`
@@ -40,8 +40,8 @@ func (a *app) versionCommand() *cobra.Command {
 	}.command()
 }
 
-func buildVersion() versionView {
-	v := versionView{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+func buildVersion() versionJSON {
+	v := versionJSON{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v

@@ -10,8 +10,8 @@ import (
 // The structs of this file are what -o json and -o yaml print. Their fields
 // are a contract, described in README.md: they are only added to.
 
-// grantView is a grant.
-type grantView struct {
+// grantJSON is a grant.
+type grantJSON struct {
 	ID         string    `json:"id"`
 	State      string    `json:"state"`
 	Requester  string    `json:"requester"`
@@ -21,6 +21,8 @@ type grantView struct {
 	Device     string    `json:"device"`
 	Account    string    `json:"account"`
 	UID        int64     `json:"uid,omitempty"`
+	Address    string    `json:"address"`
+	Port       int       `json:"port"`
 	Requested  time.Time `json:"requested_at"`
 	Activated  time.Time `json:"activated_at,omitzero"`
 	Expires    time.Time `json:"expires_at"`
@@ -34,29 +36,29 @@ type grantView struct {
 	Failure    string    `json:"failure,omitempty"`
 	Overdue    int64     `json:"overdue_seconds"`
 	BlockedBy  string    `json:"blocked_by,omitempty"`
-	Next       *nextView `json:"next,omitempty"`
+	Next       *nextJSON `json:"next,omitempty"`
 }
 
-// nextView is what happens to a grant next.
-type nextView struct {
+// nextJSON is what happens to a grant next.
+type nextJSON struct {
 	What string    `json:"what"`
 	At   time.Time `json:"at,omitzero"`
 	Job  string    `json:"job_id,omitempty"`
 }
 
-// caseView is a grant with everything that belongs to it.
-type caseView struct {
-	grantView
+// caseJSON is a grant with everything that belongs to it.
+type caseJSON struct {
+	grantJSON
 
-	Jobs       []jobView       `json:"jobs"`
-	Executions []executionView `json:"executions"`
-	Changes    []changeView    `json:"changes"`
-	Timeline   []eventView     `json:"timeline"`
+	Jobs       []jobJSON       `json:"jobs"`
+	Executions []executionJSON `json:"executions"`
+	Changes    []changeJSON    `json:"changes"`
+	Timeline   []eventJSON     `json:"timeline"`
 	Outputs    json.RawMessage `json:"outputs,omitempty"`
 }
 
-// jobView is planned work of a grant.
-type jobView struct {
+// jobJSON is planned work of a grant.
+type jobJSON struct {
 	ID          string    `json:"id"`
 	GrantID     string    `json:"grant_id"`
 	Kind        string    `json:"kind"`
@@ -78,8 +80,8 @@ type jobView struct {
 	Overdue     int64     `json:"overdue_seconds"`
 }
 
-// executionView is one attempt at running a template.
-type executionView struct {
+// executionJSON is one attempt at running a template.
+type executionJSON struct {
 	ID        string     `json:"id"`
 	JobID     string     `json:"job_id,omitempty"`
 	GrantID   string     `json:"grant_id,omitempty"`
@@ -98,11 +100,11 @@ type executionView struct {
 	Steps     int        `json:"steps"`
 	LogBytes  int64      `json:"log_bytes"`
 	Dropped   int64      `json:"log_dropped_bytes"`
-	Results   []stepView `json:"step_results,omitempty"`
+	Results   []stepJSON `json:"step_results,omitempty"`
 }
 
-// stepView is what became of a step.
-type stepView struct {
+// stepJSON is what became of a step.
+type stepJSON struct {
 	N        int       `json:"n"`
 	Name     string    `json:"name"`
 	Module   string    `json:"module"`
@@ -117,8 +119,8 @@ type stepView struct {
 	LogTo    int64     `json:"log_to"`
 }
 
-// changeView is an object that a grant changed on its device.
-type changeView struct {
+// changeJSON is an object that a grant changed on its device.
+type changeJSON struct {
 	Seq       int    `json:"seq"`
 	Execution string `json:"execution_id"`
 	Step      int    `json:"step"`
@@ -129,16 +131,16 @@ type changeView struct {
 	After     string `json:"after"`
 }
 
-// eventView is an audit row.
-type eventView struct {
+// eventJSON is an audit row.
+type eventJSON struct {
 	At     time.Time         `json:"at"`
 	Actor  string            `json:"actor"`
 	Action string            `json:"action"`
 	Detail map[string]string `json:"detail,omitempty"`
 }
 
-// receiptView is the proof that nothing of a grant is left.
-type receiptView struct {
+// receiptJSON is the proof that nothing of a grant is left.
+type receiptJSON struct {
 	Grant    string    `json:"grant_id"`
 	State    string    `json:"state"`
 	Account  string    `json:"account"`
@@ -148,8 +150,8 @@ type receiptView struct {
 	*grant.Receipt
 }
 
-// secretView is an account that was handed out.
-type secretView struct {
+// secretJSON is an account that was handed out.
+type secretJSON struct {
 	Grant      string    `json:"grant_id"`
 	State      string    `json:"state"`
 	Account    string    `json:"account"`
@@ -161,14 +163,15 @@ type secretView struct {
 	Expires    time.Time `json:"expires_at"`
 }
 
-func viewGrant(c *grant.Case, now time.Time) grantView {
+func viewGrant(c *grant.Case, now time.Time) grantJSON {
 	g := &c.Grant
-	v := grantView{
+	v := grantJSON{
 		ID: g.ID, State: string(g.State), Requester: g.Requester, Caller: g.Caller, Reason: g.Reason, Credential: g.Credential,
 		Device: g.Device, Account: g.Account, UID: g.UID, Requested: g.Requested, Activated: g.Activated, Expires: g.Expires,
 		Backstop: g.Backstop, Collected: g.Collected, Ended: g.Ended, EndedBy: g.EndedBy, NoAccess: g.NoAccess, NoTrace: g.NoTrace,
 		Failure: g.Failure, Overdue: seconds(c.Overdue(now)), Next: next(c, now),
 	}
+	v.Address, v.Port = endpoint(g)
 	if g.State == grant.Active {
 		v.Remaining = max(0, seconds(g.Expires.Sub(now)))
 	}
@@ -178,14 +181,26 @@ func viewGrant(c *grant.Case, now time.Time) grantView {
 	return v
 }
 
+// endpoint returns where the account of a grant logs in, as it was pinned.
+func endpoint(g *grant.Grant) (address string, port int) {
+	var pinned struct {
+		Address string `json:"address"`
+		Port    int    `json:"port"`
+	}
+	if json.Unmarshal(g.Plan.Connection, &pinned) != nil {
+		return "", 0 // only people and scripts look at it
+	}
+	return pinned.Address, pinned.Port
+}
+
 // next says what happens to a grant next, or nil when nothing does.
-func next(c *grant.Case, now time.Time) *nextView {
+func next(c *grant.Case, now time.Time) *nextJSON {
 	if c.Grant.State.Final() {
 		return nil
 	}
 	for i := range c.Jobs {
 		if c.Jobs[i].State == grant.Running {
-			return &nextView{What: string(c.Jobs[i].Kind) + " is running", Job: c.Jobs[i].ID}
+			return &nextJSON{What: string(c.Jobs[i].Kind) + " is running", Job: c.Jobs[i].ID}
 		}
 	}
 	j := c.Removal()
@@ -194,13 +209,13 @@ func next(c *grant.Case, now time.Time) *nextView {
 	}
 	switch {
 	case c.Grant.State == grant.WaitingApproval || j == nil:
-		return &nextView{What: "waiting for approval", At: c.Grant.Expires}
+		return &nextJSON{What: "waiting for approval", At: c.Grant.Expires}
 	case j.State == grant.Paused:
-		return &nextView{What: string(j.Kind) + " is paused", At: j.PausedUntil, Job: j.ID}
+		return &nextJSON{What: string(j.Kind) + " is paused", At: j.PausedUntil, Job: j.ID}
 	case j.Attempt > 0:
-		return &nextView{What: string(j.Kind) + " is tried again", At: later(j.Due, now), Job: j.ID}
+		return &nextJSON{What: string(j.Kind) + " is tried again", At: later(j.Due, now), Job: j.ID}
 	}
-	return &nextView{What: string(j.Kind) + " is due", At: later(j.Due, now), Job: j.ID}
+	return &nextJSON{What: string(j.Kind) + " is due", At: later(j.Due, now), Job: j.ID}
 }
 
 // later keeps what is due already from being announced for the past.
@@ -211,8 +226,8 @@ func later(t, now time.Time) time.Time {
 	return t
 }
 
-func viewJob(j *grant.Job, c *grant.Case, now time.Time) jobView {
-	v := jobView{
+func viewJob(j *grant.Job, c *grant.Case, now time.Time) jobJSON {
+	v := jobJSON{
 		ID: j.ID, GrantID: j.GrantID, Kind: string(j.Kind), State: string(j.State), Segura: seguraStatus(j, c), Due: j.Due, Device: j.Device,
 		Requester: c.Grant.Requester, Credential: c.Grant.Credential, Account: c.Grant.Account, Attempt: j.Attempt, Node: j.Node,
 		Execution: j.Execution, FirstFailed: j.FirstFailed, LastError: j.LastError, BlockedBy: j.BlockedBy, PausedUntil: j.PausedUntil,
@@ -247,8 +262,8 @@ func seguraStatus(j *grant.Job, c *grant.Case) string {
 	return "Successfully completed"
 }
 
-func viewExecution(x *grant.Execution, steps []grant.StepResult, now time.Time) executionView {
-	v := executionView{
+func viewExecution(x *grant.Execution, steps []grant.StepResult, now time.Time) executionJSON {
+	v := executionJSON{
 		ID: x.ID, JobID: x.JobID, GrantID: x.GrantID, Kind: string(x.Kind), Template: x.Template, Device: x.Device, Attempt: x.Attempt,
 		Node: x.Node, Started: x.Started, Ended: x.Ended, Outcome: x.Outcome, Error: x.Error, Peer: x.Peer, ConnectMS: x.Connect.Milliseconds(),
 		TookMS: took(x, now).Milliseconds(), Steps: x.Steps, LogBytes: x.LogBytes, Dropped: x.Dropped,
@@ -257,7 +272,7 @@ func viewExecution(x *grant.Execution, steps []grant.StepResult, now time.Time) 
 		v.Outcome = "running"
 	}
 	for _, s := range steps {
-		v.Results = append(v.Results, stepView{
+		v.Results = append(v.Results, stepJSON{
 			N: s.N, Name: s.Name, Module: s.Module, Status: s.Status, RC: s.RC, Attempts: s.Attempts,
 			Started: s.Started, TookMS: s.Took.Milliseconds(), Message: s.Message, Reason: s.Reason, LogFrom: s.LogFrom, LogTo: s.LogTo,
 		})
@@ -273,10 +288,10 @@ func took(x *grant.Execution, now time.Time) time.Duration {
 	return x.Ended.Sub(x.Started)
 }
 
-func viewChanges(cs []grant.Change) []changeView {
-	out := make([]changeView, 0, len(cs))
+func viewChanges(cs []grant.Change) []changeJSON {
+	out := make([]changeJSON, 0, len(cs))
 	for _, c := range cs {
-		out = append(out, changeView{
+		out = append(out, changeJSON{
 			Seq: c.Seq, Execution: c.Execution, Step: c.Step, Module: c.Module, Object: c.Object, State: c.State,
 			Before: c.Before, After: c.After,
 		})
@@ -284,10 +299,10 @@ func viewChanges(cs []grant.Change) []changeView {
 	return out
 }
 
-func viewEvents(es []grant.Event) []eventView {
-	out := make([]eventView, 0, len(es))
+func viewEvents(es []grant.Event) []eventJSON {
+	out := make([]eventJSON, 0, len(es))
 	for _, e := range es {
-		out = append(out, eventView{At: e.At, Actor: e.Actor, Action: e.Action, Detail: e.Detail})
+		out = append(out, eventJSON{At: e.At, Actor: e.Actor, Action: e.Action, Detail: e.Detail})
 	}
 	return out
 }
