@@ -43,6 +43,9 @@ func checkNode(t *testing.T, n *Node, depth int) {
 				t.Fatalf("%q: place of byte %d is %v, before %v", n.Text, i, p, before)
 			}
 			before = p
+			if i < len(n.Text) && strings.TrimSpace(n.Text) != "" && !sameCharacter(n, i) {
+				t.Fatalf("%q: byte %d is said to be at %v", n.Text, i, p)
+			}
 		}
 	}
 	for _, e := range n.Entries {
@@ -52,6 +55,24 @@ func checkNode(t *testing.T, n *Node, depth int) {
 	for _, i := range n.Items {
 		checkNode(t, i, depth+1)
 	}
+}
+
+// sameCharacter reports whether the place of a byte of a scalar holds it: the
+// character itself, an escape, or a line break that was folded.
+func sameCharacter(n *Node, i int) bool {
+	p := n.At(i)
+	src := []rune(n.src.line(p.Line) + "\n")
+	if p.Col > len(src) {
+		return n.Text[i] == ' ' || n.Text[i] == '\n'
+	}
+	r := src[p.Col-1]
+	for start := i; start >= 0; start-- {
+		if utf8.RuneStart(n.Text[start]) {
+			text, _ := utf8.DecodeRuneInString(n.Text[start:])
+			return text == r || r == '\\' || r == '\n' || text == '\n'
+		}
+	}
+	return false
 }
 
 func FuzzParse(f *testing.F) {

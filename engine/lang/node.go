@@ -145,9 +145,12 @@ func (s *source) line(n int) string {
 	return l
 }
 
-// pos returns the place of a byte.
+// pos returns the place of a byte; within a character, of the character.
 func (s *source) pos(offset int) Pos {
 	offset = max(0, min(offset, len(s.text)))
+	for offset > 0 && offset < len(s.text) && !utf8.RuneStart(s.text[offset]) {
+		offset--
+	}
 	i := sort.SearchInts(s.starts, offset+1) - 1
 	return Pos{File: s.file, Line: i + 1, Col: utf8.RuneCountInString(s.text[s.starts[i]:offset]) + 1}
 }

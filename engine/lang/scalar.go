@@ -76,14 +76,28 @@ func (r *reader) block(n *Node, off int) {
 	// The indentation is that of the first line with text, less what the
 	// library left in front of it.
 	indent := 0
+	at := body
 	for line := range strings.Lines(r.src.text[body:]) {
 		if t := strings.TrimLeft(line, " "); strings.TrimSpace(t) != "" {
-			first := strings.TrimLeft(n.Text, "\n")
-			indent = len(line) - len(t) - (len(first) - len(strings.TrimLeft(first, " ")))
+			if t[0] == '\t' { // the YAML library takes it for indentation
+				r.problem(at+len(line)-len(t), 1, "yaml-tab", "the first line of a block cannot start with a tab; use spaces")
+			}
+			indent = len(line) - len(t) - firstIndent(n.Text)
 			break
 		}
+		at += len(line)
 	}
 	r.follow(n, body, max(0, indent), false)
+}
+
+// firstIndent is the width of the spaces in front of the first text.
+func firstIndent(s string) int {
+	for line := range strings.Lines(s) {
+		if t := strings.TrimLeft(line, " "); strings.TrimSpace(t) != "" {
+			return len(line) - len(t)
+		}
+	}
+	return 0
 }
 
 // follow finds the place of each byte of n.Text by walking the source beside
@@ -110,6 +124,8 @@ func (r *reader) follow(n *Node, off, indent int, flow bool) {
 				i++
 			}
 			s = skipIndent(src, s+1, indent, flow)
+		case n.Text[i] == '\n' && breakAt(src, s) > s:
+			s = breakAt(src, s)
 		case flow && s < len(src) && (src[s] == ' ' || src[s] == '\t'):
 			s++
 		default: // the library read something else: the last known place will do

@@ -216,13 +216,33 @@ func (r *reader) place(tokens token.Tokens, off int) {
 				off += int(places[len(places)-1]) + 1
 				continue
 			}
-		case strings.HasPrefix(src[off:], origin):
-			r.places[t] = off
-			off += len(origin)
-			continue
+		default:
+			if end := matchLoose(src, off, origin); end >= 0 {
+				r.places[t] = off
+				off = end
+				continue
+			}
 		}
 		off = r.src.offset(r.skip+t.Position.Line, t.Position.Column)
 	}
+}
+
+// matchLoose returns the end of origin in src from byte off, or -1. Blanks do
+// not count: an origin lacks those at the ends of lines.
+func matchLoose(src string, off int, origin string) int {
+	for i := range len(origin) {
+		if strings.IndexByte(" \t\n", origin[i]) >= 0 {
+			continue
+		}
+		for off < len(src) && strings.IndexByte(" \t\n", src[off]) >= 0 {
+			off++
+		}
+		if off >= len(src) || src[off] != origin[i] {
+			return -1
+		}
+		off++
+	}
+	return off
 }
 
 // at returns the byte where a token starts.
