@@ -304,9 +304,8 @@ func (g *guard) Visit(node *ast.Node) {
 	switch x := (*node).(type) {
 	case *ast.BuiltinNode:
 		for _, a := range x.Arguments {
-			if p, ok := a.(*ast.PredicateNode); ok && !g.done[p.Node] {
+			if p, ok := a.(*ast.PredicateNode); ok {
 				p.Node = tick(x.Name, p.Node)
-				g.done[p.Node] = true
 			}
 		}
 	case *ast.BinaryNode:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,35 +97,57 @@ func (t *text) parse() *Problem {
 		t.tree = tree
 		return nil
 	}
-	at, open := 0, []int{}
+	starts, ends, last := t.actions()
+	// A mistake in an action stays one however much text follows it.
+	bad := sort.Search(len(ends), func(i int) bool {
+		_, upTo := parseText(t.source[:ends[i]])
+		return upTo != nil && !strings.Contains(upTo.Error(), "unexpected EOF")
+	})
+	at := last
+	switch {
+	case bad < len(ends):
+		at = starts[bad]
+		_, err = parseText(t.source[:ends[bad]])
+	case strings.Contains(err.Error(), "unexpected EOF"):
+		at = t.unclosed(starts, ends)
+	}
+	p := t.problem(at, 2, "template-syntax", "%s", templateWords(err.Error()))
+	return &p
+}
+
+// actions returns where the complete actions start and end, and where the
+// last one starts, complete or not.
+func (t *text) actions() (starts, ends []int, last int) {
 	for i := 0; ; {
 		next := strings.Index(t.source[i:], "{{")
 		if next < 0 {
-			break
+			return starts, ends, last
 		}
-		at = i + next
-		end := actionEnd(t.source, at)
+		last = i + next
+		end := actionEnd(t.source, last)
 		if end < 0 {
-			break
+			return starts, ends, last
 		}
-		if _, upTo := parseText(t.source[:end]); upTo != nil && !strings.Contains(upTo.Error(), "unexpected EOF") {
-			err = upTo
-			open = nil
-			break
-		}
-		switch word, _, _ := strings.Cut(strings.Trim(t.source[at+2:end-2], "- \t\n"), " "); word {
+		starts, ends = append(starts, last), append(ends, end)
+		i = end
+	}
+}
+
+// unclosed returns the start of the innermost if, range or with without end.
+func (t *text) unclosed(starts, ends []int) int {
+	var open []int
+	for i, at := range starts {
+		switch word, _, _ := strings.Cut(strings.Trim(t.source[at+2:ends[i]-2], "- \t\n"), " "); word {
 		case "if", "range", "with":
 			open = append(open, at)
 		case "end":
 			open = open[:max(0, len(open)-1)]
 		}
-		i = end
 	}
-	if len(open) > 0 && strings.Contains(err.Error(), "unexpected EOF") {
-		at = open[len(open)-1]
+	if len(open) == 0 {
+		return 0
 	}
-	p := t.problem(at, 2, "template-syntax", "%s", templateWords(err.Error()))
-	return &p
+	return open[len(open)-1]
 }
 
 // actionEnd returns the byte behind the }} of the action at start, or -1.
