@@ -152,7 +152,8 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 	if isUsage(err) {
 		return err
 	}
-	v := runJSON{executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs, Undone: res.Undone, Conflicts: res.Conflicts}
+	v := runJSON{executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs,
+		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...)}
 	perr := a.answer(v, func(w io.Writer) {
 		ok := map[string]int{}
 		for _, s := range res.Steps {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"runner/engine/grant"
@@ -271,7 +272,8 @@ func viewExecution(x *grant.Execution, steps []grant.StepResult, now time.Time) 
 	if x.Outcome == "" {
 		v.Outcome = "running"
 	}
-	for _, s := range steps {
+	inOrder := slices.SortedStableFunc(slices.Values(steps), func(x, y grant.StepResult) int { return x.N - y.N })
+	for _, s := range inOrder {
 		v.Results = append(v.Results, stepJSON{
 			N: s.N, Name: s.Name, Module: s.Module, Status: s.Status, RC: s.RC, Attempts: s.Attempts,
 			Started: s.Started, TookMS: s.Took.Milliseconds(), Message: s.Message, Reason: s.Reason, LogFrom: s.LogFrom, LogTo: s.LogTo,
