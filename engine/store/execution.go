@@ -38,8 +38,9 @@ func held(ctx context.Context, tx *sql.Tx, f grant.Fence) (grantID string, err e
 }
 
 // PutExecution stores an execution, or what is new about a stored one: its
-// template, end, outcome, error, peer, counts. What identifies it (job, grant,
-// kind, device, attempt, node, start) stays as it was first. It returns
+// template, end, outcome, error, peer, counts. What identifies it (kind,
+// device, attempt, node, start) stays as it was first; an id of another job or
+// grant is refused. It returns
 // grant.ErrLeaseLost, and stores nothing, unless the job of f, which has to be
 // that of e, still runs as that attempt on that node. The empty fence is for
 // executions that no job runs and is not checked; grant.ErrNotFound then says
@@ -51,6 +52,14 @@ func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Executi
 			return err
 		}
 		if err := checkExecution(f, grantID, &e); err != nil {
+			return err
+		}
+		var job, of string
+		err = tx.QueryRowContext(ctx, `SELECT job_id, grant_id FROM executions WHERE id = $1`, e.ID).Scan(maybeText{&job}, maybeText{&of})
+		switch {
+		case err == nil && (job != e.JobID || of != e.GrantID):
+			return errOthers
+		case err != nil && !isNone(err):
 			return err
 		}
 		_, err = tx.ExecContext(ctx, putExecution, executionArgs(&e)...)

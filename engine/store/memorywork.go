@@ -50,15 +50,18 @@ func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execut
 	}
 	n := normalExecution(e)
 	if was, ok := m.executions[e.ID]; ok {
-		n.JobID, n.GrantID, n.Kind, n.Device = was.JobID, was.GrantID, was.Kind, was.Device
-		n.Attempt, n.Node, n.Started = was.Attempt, was.Node, was.Started
+		n.Kind, n.Device, n.Attempt, n.Node, n.Started = was.Kind, was.Device, was.Attempt, was.Node, was.Started
 	}
 	m.executions[e.ID] = n
 	return nil
 }
 
-// refers refuses an execution of a job or grant that does not exist.
+// refers refuses an execution of a job or grant that does not exist or is not
+// the one it was of before.
 func (m *Memory) refers(e *grant.Execution) error {
+	if was, ok := m.executions[e.ID]; ok && (was.JobID != e.JobID || was.GrantID != e.GrantID) {
+		return errOthers
+	}
 	_, hasJob := m.job(e.JobID)
 	_, hasGrant := m.cases[e.GrantID]
 	if e.JobID != "" && !hasJob || e.GrantID != "" && !hasGrant {

@@ -212,7 +212,10 @@ func checkSnapshot(s *grant.Snapshot) error {
 	return nil
 }
 
-var errUnfenced = errors.New("the fence is of another job")
+var (
+	errUnfenced = errors.New("the fence is of another job")
+	errOthers   = errors.New("the execution is of another job or grant")
+)
 
 // conflicts returns what two grants would both hold that only one can.
 func conflicts(a, b *grant.Grant) (what []string) {

@@ -165,7 +165,12 @@ func fenceOfAnother(t *testing.T, s ledger) {
 		t.Error("stored under the fence of another job")
 	}
 	want(t, s.PutSteps(ctx, f, "x-none", nil), grant.ErrNotFound)
-	same(t, len(must[[]grant.Execution](t)(s.Executions(ctx, grant.Filter{}))), 1)
+	if s.PutExecution(ctx, f, grant.Execution{ID: "x-2", JobID: f.Job, GrantID: "g-0001", Outcome: "ok"}) == nil {
+		t.Error("an execution went over to another job")
+	}
+	list := must[[]grant.Execution](t)(s.Executions(ctx, grant.Filter{}))
+	same(t, len(list), 1)
+	same(t, list[0].Outcome, "")
 	same(t, len(must[[]grant.StepResult](t)(s.Steps(ctx, "x-2"))), 0)
 	same(t, len(must[[]grant.Change](t)(s.Changes(ctx, "g-0002"))), 0)
 }
