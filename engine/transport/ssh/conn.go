@@ -278,6 +278,8 @@ func (r *batchRun) take(it item) bool {
 		return false
 	case f[0] == "F" && len(f) == 4:
 		return r.fact(it)
+	case f[0] == "K":
+		return true
 	}
 	n := -1
 	if len(f) > 1 {

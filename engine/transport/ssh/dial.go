@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	gossh "golang.org/x/crypto/ssh"
@@ -116,7 +115,6 @@ func (d *Dialer) attempt(ctx context.Context, cfg Config, via *entry, h *hostKey
 	nc := &wire{Conn: raw, rearm: quickAck(raw)}
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	lk := &link{}
-	asked := false
 	h.err, h.seen = nil, nil
 	conf := &gossh.ClientConfig{
 		User:              cfg.User,
@@ -129,10 +127,7 @@ func (d *Dialer) attempt(ctx context.Context, cfg Config, via *entry, h *hostKey
 			}
 			return nil
 		},
-		AuthCallback: func(c *gossh.ClientAuthContext) (gossh.AuthMethod, error) {
-			asked = true
-			return next(c)
-		},
+		AuthCallback: next,
 	}
 	cc, chans, reqs, err := gossh.NewClientConn(nc, cfg.Address, conf)
 	if !stop() && err == nil {
@@ -140,7 +135,7 @@ func (d *Dialer) attempt(ctx context.Context, cfg Config, via *entry, h *hostKey
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, handshakeError(outer, ctx, cfg, h, nc, asked, explain, err)
+		return nil, handshakeError(outer, ctx, cfg, h, explain, err)
 	}
 	lk.client = gossh.NewClient(cc, chans, reqs)
 	lk.peer = transport.Peer{Address: cfg.Address, Software: clean(string(cc.ServerVersion()), 255)}
@@ -180,7 +175,7 @@ func dialError(outer context.Context, cfg Config, err error) error {
 }
 
 // handshakeError says how far the connection came.
-func handshakeError(outer, ctx context.Context, cfg Config, h *hostKeys, nc *wire, asked bool, explain func(error) error, err error) error {
+func handshakeError(outer, ctx context.Context, cfg Config, h *hostKeys, explain func(error) error, err error) error {
 	phase := transport.PhaseDial
 	if h.seen != nil {
 		phase = transport.PhaseAuth
@@ -193,9 +188,7 @@ func handshakeError(outer, ctx context.Context, cfg Config, h *hostKeys, nc *wir
 		return cfg.fail(phase, "cancelled", outer.Err(), "")
 	case ctx.Err() != nil:
 		return cfg.fail(phase, "dial.timeout", fmt.Errorf("no end of the login within %s: %w", cfg.DialTimeout, context.DeadlineExceeded), "")
-	case phase == transport.PhaseAuth && asked && !nc.lost.Load():
-		return explain(err)
-	case phase == transport.PhaseAuth && nc.lost.Load():
+	case phase == transport.PhaseAuth && gone(err):
 		return cfg.fail(phase, "auth.lost", fmt.Errorf("the connection ended during the login: %w", cause), "the log of the device's sshd says why")
 	case phase == transport.PhaseAuth:
 		return explain(err)
@@ -214,7 +207,7 @@ func handshakeError(outer, ctx context.Context, cfg Config, h *hostKeys, nc *wir
 		}
 		return cfg.fail(phase, "dial.algorithms", cause, "the device's SSH software is too old, or restricted to algorithms that runner does not accept")
 	}
-	if nc.lost.Load() {
+	if gone(err) {
 		return cfg.fail(phase, "dial.dropped", fmt.Errorf("the connection ended before the key exchange: %w", cause),
 			"sshd drops connections beyond MaxStartups; a firewall or PerSourcePenalties can do it too")
 	}
@@ -242,28 +235,22 @@ func (l *login) explain(err error) error {
 		fmt.Errorf("%w (user %s; tried %s; the device accepts %s)", said, clean(l.cfg.User, 64), tried, clean(strings.Join(l.offered, ", "), 200)), hint)
 }
 
-// wire is the network connection under SSH: it asks for quick acknowledgements
-// and remembers that the other side went away.
+// gone says that err is the other side, or the way to it, going away.
+func gone(err error) bool {
+	_, network := errors.AsType[*net.OpError](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// wire is the network connection under SSH: it asks for quick acknowledgements.
 type wire struct {
 	net.Conn
 	rearm func()
-	lost  atomic.Bool
 }
 
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
-	if err != nil {
-		w.lost.Store(true)
-	} else {
+	if err == nil {
 		w.rearm()
-	}
-	return n, err //nolint:wrapcheck // the library compares it
-}
-
-func (w *wire) Write(p []byte) (int, error) {
-	n, err := w.Conn.Write(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		w.lost.Store(true)
 	}
 	return n, err //nolint:wrapcheck // the library compares it
 }

@@ -12,6 +12,7 @@ import (
 //	H pid pgid sid start     a program begins                     stdout
 //	B step                   a step begins                        both streams
 //	F step key length        a fact; length bytes and LF follow   stdout
+//	K                        says nothing; is anybody there?      stdout
 //	R step attempt           the attempt did not do               stdout
 //	E step rc changed failed attempts                             both
 //	S step reason            skipped                              both

@@ -171,3 +171,9 @@ func sudoConfig(t *testing.T, m *lab.Machine, user string) Config {
 	}
 	return cfg
 }
+
+// labMachine starts a machine with accounts of its own.
+func labMachine(t *testing.T, cfg lab.Config) *lab.Machine {
+	t.Helper()
+	return labtest.StartT(t, cfg)
+}

@@ -197,17 +197,19 @@ func (h *hostKeys) decide(host string, addr net.Addr, key gossh.PublicKey) *tran
 		}
 	}
 	if h.pinned() {
+		if containsKey(h.lines, bare) || slices.Contains(h.marks, gossh.FingerprintSHA256(bare)) {
+			return nil
+		}
 		if certified {
 			return h.certificate(host, addr, cert)
-		}
-		if containsKey(h.lines, key) || slices.Contains(h.marks, gossh.FingerprintSHA256(key)) {
-			return nil
 		}
 		return h.changed(key)
 	}
 	switch {
-	case h.file != nil && fromFile == nil:
+	case h.file != nil && (fromFile == nil || certified && h.file(host, addr, bare) == nil):
 		return nil
+	case certified:
+		return h.fail("hostkey.certificate", fmt.Errorf("host certificate: %s", clean(fmt.Sprint(fromFile), 300)), "the authority in "+h.cfg.HostKeys.File+" does not vouch for this certificate; let it sign the host's key")
 	case len(h.want) > 0:
 		return h.changed(key)
 	case h.cfg.HostKeys.Policy == PolicyTrustOnFirstUse && !certified:

@@ -29,7 +29,13 @@ __w "$__rs$__n $1" || __gone
 }
 __gone() {
 [ -n "$__keep" ] || exit 141
+__lost=1
 exec >/dev/null 2>&1
+}
+__anew() {
+[ "$__rc" != 0 ] && [ -z "$__lost" ] || return 1
+__w "$__rs$__n K" 2>/dev/null && return 1
+__gone
 }
 __fact() { __w "$__rs$__n F $1 $2 ${#3}$__nl$3"; }
 __hold() { case " $__want " in *" $1 "*) eval "o${__i}_$1=\$2";; esac; }
@@ -112,8 +118,8 @@ return 1
 }
 __pd= __pf=
 __open() {
-__stop= __keep=$1 __pf= __id=$2 __scope=$3
-if [ -n "$1" ]; then trap '' PIPE HUP; else trap - PIPE HUP; fi
+__stop= __lost= __keep=$1 __pf= __id=$2 __scope=$3
+if [ -n "$1" ]; then trap '' PIPE HUP; else trap : PIPE; trap - HUP; fi
 __w "$__rs$__n H $$ $__pg $__sid $__st" || __gone
 }
 __file() {
@@ -133,7 +139,7 @@ __m Z
 __slurp() {
 __v= __p=
 while read -r __y; do
-case $__p$__y in P\ *) __p=$__y;; esac
+[ -n "$__p" ] || case $__y in P\ *) __p=$__y;; esac
 __v=$__v$__y$__nl
 done <"$1"
 }
@@ -170,15 +176,23 @@ case $__set in *" $3 "*) ;; *)
 esac
 __set="$__set$1 " __new="$__new $1" __more=1
 }
+__left() {
+for __x in $__set; do
+__read "$__x" || continue
+set -- ${__y##*\)}
+case $1 in Z|X) ;; *) return 0;; esac
+done
+return 1
+}
 __reap() {
 [ "$1" != $$ ] && [ "$1" != - ] || return 0
-__rpg=$2 __rsid=$3
+__rpg=$2 __rsid=$4
 if ! __read $$; then
 [ "$2" = - ] || kill -s KILL -- "-$2" 2>/dev/null
 return 0
 fi
 __alive "$1" "$3" || return 0
-__rsid=$4 __set=" $1 "
+__set=" $1 "
 kill -s STOP "$1" 2>/dev/null
 [ "$2" = - ] || kill -s STOP -- "-$2" 2>/dev/null
 __scan
@@ -189,7 +203,7 @@ done
 [ "$2" = - ] || kill -s KILL -- "-$2" 2>/dev/null
 kill -s KILL $__set 2>/dev/null
 __q=0
-while __alive "$1" "$3" && [ $__q -lt 50 ]; do
+while __left && [ $__q -lt 50 ]; do
 sleep 0.1 2>/dev/null || sleep 1
 __q=$((__q+1))
 done

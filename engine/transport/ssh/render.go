@@ -41,6 +41,7 @@ func (s sent) missing(name, text string) bool {
 type renderer struct {
 	strings.Builder
 	have  sent
+	keep  bool                    // the batch runs on when nobody listens
 	refs  map[int]map[string]bool // outputs that are read later, by step
 	temps int
 }
@@ -50,7 +51,7 @@ func render(b transport.Batch, have sent) (string, error) {
 	if err := check(b); err != nil {
 		return "", err
 	}
-	r := &renderer{have: have, refs: map[int]map[string]bool{}}
+	r := &renderer{have: have, keep: b.KeepGoing, refs: map[int]map[string]bool{}}
 	for _, s := range b.Steps {
 		r.collect(s)
 	}
@@ -285,6 +286,9 @@ func (r *renderer) attempt(s transport.Step) {
 	if old := r.vars(s.N, words); old != "" {
 		r.f("unset%s\n", old)
 	}
+	if r.keep { // what failed because its output had no reader runs once more
+		r.f("while :; do\n")
+	}
 	names := ""
 	for _, a := range s.Args {
 		name := a.Name
@@ -297,6 +301,9 @@ func (r *renderer) attempt(s transport.Step) {
 	r.f("M=%s; __try\nm_%s </dev/null\n__rc=$?\n__env\n", s.Mode, mangle(s.Body.Name))
 	if names != "" {
 		r.f("unset%s\n", names)
+	}
+	if r.keep {
+		r.f("__anew || break\ndone\n")
 	}
 	r.f("case $__rc in 0) __f=false;; *) __f=true;; esac\n")
 	for i, v := range []string{"$__c", "$__f", "false", "true", "$__rc", "$__k"} {
