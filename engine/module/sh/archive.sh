@@ -25,7 +25,7 @@ if [ "$a_move" = true ]; then
   _say "moved $a_src to $a_dest"
   return 0
 fi
-v_tmp=$v_dir/.runner-$$.tmp
+v_tmp=$v_dir/.${a_dest##*/}.runner-tmp
 rm -f "$v_tmp"
 v_one=--one-file-system
 case $(tar --help 2>&1) in *one-file-system*) ;; *) v_one= ;; esac

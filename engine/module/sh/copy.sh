@@ -19,7 +19,7 @@ fi
 lib_safe "$a_dest" || return 1
 v_rc=0
 if [ -z "$v_same" ]; then
-  v_tmp=${a_dest%/*}/.runner-$$.tmp
+  v_tmp=${a_dest%/*}/.${a_dest##*/}.runner-tmp
   rm -f "$v_tmp"
   (set -C; printf '%s' "$a_content" >"$v_tmp") && lib_grant "$v_tmp" "$a_mode" "$a_owner" "$a_group" && mv -f -- "$v_tmp" "$a_dest" || v_rc=1
   if [ $v_rc -ne 0 ]; then rm -f "$v_tmp"; fi

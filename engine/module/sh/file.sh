@@ -7,6 +7,8 @@ fl_say() { _state 0 "$v_fs"; if [ "$v_kind" = absent ]; then _out exists false; 
 if [ "$M" = probe ]; then fl_say; return 0; fi
 case $a_path in / | /etc | /usr | /var | /home | /root | /bin | /sbin | /lib | /lib64 | /boot | /dev | /proc | /sys | /run | /tmp | /opt | /srv) lib_no "$a_path itself is never changed"; return 1 ;; esac
 if [ "$a_state" = absent ]; then
+  # what a killed copy left beside it
+  if [ "$M" = apply ]; then rm -f -- "${a_path%/*}/.${a_path##*/}.runner-tmp"; fi
   if [ "$v_kind" = absent ]; then fl_say; return 0; fi
   if [ "$M" = check ]; then _changed; _say "would delete $a_path"; fl_say; return 0; fi
   lib_safe "$a_path" || { fl_say; return 1; }

@@ -13,6 +13,7 @@ if [ -n "$a_name" ]; then
   lib_scan "$a_name" "$v_want"
   if [ "$v_uid" = "$v_want" ]; then v_ranges=$v_subuid; fi
 fi
+if [ "$M" = probe ]; then return 0; fi
 lib_procs "$v_want" "$v_ranges"
 _out killed ''
 _out remaining ''

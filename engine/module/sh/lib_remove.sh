@@ -36,7 +36,7 @@ lib_unlock() {
 # lib_edit FILE PROGRAM: rewrites a database by an awk program that sees the
 # account in n. The lock is held by the caller.
 lib_edit() {
-  v_tmp=$1.runner-$$
+  v_tmp=$1.runner-tmp
   if ! cp -p "$1" "$v_tmp" || ! awk -F: -v OFS=: -v n="$a_name" -v value="$3" "$2" "$1" >"$v_tmp"; then
     rm -f "$v_tmp"
     lib_no "cannot rewrite $1"

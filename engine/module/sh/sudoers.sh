@@ -66,9 +66,13 @@ su_check() {
 }
 case $a_file in '' | *[!A-Za-z0-9_-]*) lib_no "not a file name for sudoers.d: '$a_file' (want [A-Za-z0-9_-]+)"; return 1 ;; esac
 v_path=/etc/sudoers.d/$a_file
+# sudo ignores names with a dot. The name is always the same, so that whoever
+# comes next finds what a killed run left.
+v_tmp=$v_path.runner-tmp
 su_state
 if [ "$M" = probe ]; then return 0; fi
 if [ "$a_state" = absent ]; then
+  if [ "$M" = apply ]; then rm -f "$v_tmp"; fi
   if [ -z "$v_have" ]; then return 0; fi
   _changed
   if [ "$M" = check ]; then _say "would delete $v_path"; return 0; fi
@@ -96,8 +100,6 @@ if [ "$v_text" = "$v_have" ]; then
   return 0
 fi
 if [ "$M" = check ]; then _changed; _say "would write $v_path"; return 0; fi
-# sudo ignores names with a dot.
-v_tmp=$v_path.runner-$$
 rm -f "$v_tmp"
 if ! su_check; then
   v_first=$v_err

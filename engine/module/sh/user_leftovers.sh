@@ -14,6 +14,7 @@ if [ -z "$v_ok" ]; then return 1; fi
 lib_scan "$a_name" "$v_want"
 if [ -n "$v_pwline" ] && [ "$v_uid" != "$v_want" ]; then lib_no "account $a_name has uid $v_uid, not $v_want: it is another account"; return 1; fi
 if [ -n "$v_byuid" ]; then lib_no "uid $v_want belongs to $v_byuid"; return 1; fi
+if [ "$M" = probe ]; then return 0; fi
 v_removed= v_bad=
 lib_places "$a_name" "$v_want"
 lib_ipc "$v_want"
@@ -52,7 +53,9 @@ $v_ipc
 EOF
 lib_find "$v_want" "$a_paths" 1000
 if [ -n "$v_found" ]; then
-  (IFS=$lib_nl; set -f; find $v_dirs -xdev -depth -user "$v_want" -delete) 2>/dev/null
+  # Only -delete is safe where others can rename folders. A busybox without it
+  # shadows the find that may be there.
+  (IFS=$lib_nl; set -f; find $v_dirs -xdev -depth -user "$v_want" -delete || /usr/bin/find $v_dirs -xdev -depth -user "$v_want" -delete) 2>/dev/null
   v_before=$v_found
   lib_find "$v_want" "$a_paths" 1000
   while IFS= read -r v_f; do
