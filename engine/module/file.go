@@ -90,7 +90,9 @@ func archive() *Module {
 			modeField("0600"),
 		},
 		Outputs: []Field{{Name: "size", Type: lang.Int, Doc: "bytes of the archive, 0 when there is none"}},
-		Check:   func(a Args) error { return first(checkPath(a, "src"), checkPath(a, "dest"), checkUID(a, "uid"), checkMode(a, "mode")) },
+		Check: func(a Args) error {
+			return first(checkPath(a, "src"), checkPath(a, "dest"), checkUID(a, "uid"), checkMode(a, "mode"))
+		},
 		Objects: func(a Args) []Object { return []Object{{ID: "linux:file:" + a.String("dest")}} },
 	}
 }
