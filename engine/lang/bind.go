@@ -3,6 +3,7 @@ package lang
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -139,11 +140,7 @@ func holdsHidden(v any) bool {
 	case hidden:
 		return true
 	case []any:
-		for _, e := range x {
-			if holdsHidden(e) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(x, holdsHidden)
 	case map[string]any:
 		for _, e := range x {
 			if holdsHidden(e) {

@@ -23,7 +23,7 @@ const (
 	maxNesting   = 2       // predicates within predicates
 	maxListArg   = 256     // elements of a list that a predicate may go over
 	maxTicks     = 200_000 // calls of predicates in one evaluation
-	maxSeconds   = 1 * time.Second
+	maxTime      = time.Second
 	maxString    = 1 << 20 // bytes of a computed string
 )
 
@@ -175,7 +175,7 @@ func (e *Expr) failed(err error) error {
 
 // runProgram runs a program with a budget of time and memory.
 func runProgram(p *vm.Program, vars map[string]any) (out any, err error) {
-	deadline := time.Now().Add(maxSeconds)
+	deadline := time.Now().Add(maxTime)
 	ticks := 0
 	vars[tickName] = func() bool {
 		ticks++

@@ -260,6 +260,7 @@ func typeOfNature(n nature.Nature) Type {
 	case n.Type == reflect.TypeFor[time.Duration]():
 		return Duration
 	}
+	//exhaustive:ignore
 	switch n.Kind {
 	case reflect.String:
 		return String
@@ -313,11 +314,10 @@ func (g *guard) Visit(node *ast.Node) {
 			return
 		}
 		name := limitAny
-		switch t := typeOfNature(*x.Nature()); t.Kind {
-		case StringKind:
+		t := typeOfNature(*x.Nature())
+		if t.Kind == StringKind {
 			name = limitText
-		case AnyKind:
-		default:
+		} else if t.Kind != AnyKind {
 			return
 		}
 		c := &ast.CallNode{Callee: &ast.IdentifierNode{Value: name}, Arguments: []ast.Node{x}}

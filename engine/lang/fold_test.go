@@ -171,11 +171,11 @@ func decideOp(t *rapid.T, op string, args []any) any {
 		}
 		return slices.Contains(items, args[0])
 	case "concat":
-		s := ""
+		var b strings.Builder
 		for _, a := range args {
-			s += a.(string)
+			b.WriteString(a.(string))
 		}
-		return s
+		return b.String()
 	}
 	t.Fatalf("operation %q within a residual", op)
 	return nil

@@ -10,7 +10,7 @@ import (
 
 func readCases(t *testing.T, file string) []*Node {
 	t.Helper()
-	text, err := os.ReadFile(file) //nolint:gosec // a file of this package
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func TestFilesAreReadOrExplained(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			text, err := os.ReadFile(file) //nolint:gosec // a file of this package
+			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}

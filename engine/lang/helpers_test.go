@@ -29,7 +29,7 @@ func golden(t *testing.T, file, got string) {
 		}
 		return
 	}
-	want, err := os.ReadFile(out) //nolint:gosec // a file of this package
+	want, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,19 +39,19 @@ func golden(t *testing.T, file, got string) {
 }
 
 // parseOne returns the only document of a text that has no problems.
-func parseOne(t testing.TB, text string) *Node {
-	t.Helper()
+func parseOne(tb testing.TB, text string) *Node {
+	tb.Helper()
 	docs, ps := Parse("t.yaml", []byte(text))
 	if len(ps) > 0 || len(docs) != 1 {
-		t.Fatalf("%d documents, %v", len(docs), ps)
+		tb.Fatalf("%d documents, %v", len(docs), ps)
 	}
 	return docs[0]
 }
 
 // block returns text as a block scalar at line 2, column 3 of t.yaml.
-func block(t testing.TB, text string) *Node {
-	t.Helper()
-	return parseOne(t, "w: |2-\n  "+strings.ReplaceAll(text, "\n", "\n  ")+"\n").Get("w")
+func block(tb testing.TB, text string) *Node {
+	tb.Helper()
+	return parseOne(tb, "w: |2-\n  "+strings.ReplaceAll(text, "\n", "\n  ")+"\n").Get("w")
 }
 
 // concealed stands for a secret: a type that the language does not know.
@@ -105,13 +105,13 @@ func shown(v any) string {
 }
 
 // typeNamed reads the words that Type.String writes.
-func typeNamed(t testing.TB, word string) Type {
-	t.Helper()
+func typeNamed(tb testing.TB, word string) Type {
+	tb.Helper()
 	if elem, ok := strings.CutPrefix(word, "list of "); ok {
-		return ListOf(typeNamed(t, elem))
+		return ListOf(typeNamed(tb, elem))
 	}
 	if elem, ok := strings.CutPrefix(word, "map of "); ok {
-		e := typeNamed(t, elem)
+		e := typeNamed(tb, elem)
 		return Type{Kind: MapKind, Elem: &e}
 	}
 	all := map[string]Type{
@@ -120,7 +120,7 @@ func typeNamed(t testing.TB, word string) Type {
 	}
 	found, ok := all[word]
 	if !ok {
-		t.Fatalf("no type %q", word)
+		tb.Fatalf("no type %q", word)
 	}
 	return found
 }

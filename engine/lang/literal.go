@@ -2,6 +2,7 @@ package lang
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -190,7 +191,7 @@ func ParseAs(text string, t Type) (any, error) {
 	case AnyKind, StringKind:
 		return text, nil
 	case SecretKind:
-		return nil, fmt.Errorf("a secret is not given on a command line, where others can see it")
+		return nil, errors.New("a secret is not given on a command line, where others can see it")
 	case ListKind:
 		return parseList(text, t)
 	case MapKind:

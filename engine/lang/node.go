@@ -27,9 +27,9 @@ func (k NodeKind) String() string {
 		return "a list"
 	case NullNode:
 		return "nothing"
-	default:
-		return "a value"
+	case ScalarNode:
 	}
+	return "a value"
 }
 
 // Node is a YAML value with its place.

@@ -76,7 +76,7 @@ func TestNearestSuggestsWhatWasProbablyMeant(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{"whn", []string{"when", "name"}, "when"},
+		{"untl", []string{"until", "name"}, "until"},
 		{"authorised_key", []string{"authorized_key", "user"}, "authorized_key"},
 		{"usr", []string{"user", "use"}, "use"}, // equally near: the first in sort order
 		{"usr", []string{"use", "user"}, "use"},

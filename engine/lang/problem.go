@@ -58,7 +58,7 @@ func (p Problem) Excerpt() string {
 }
 
 // Problems is everything that is wrong, sorted by place. It is an error.
-type Problems []Problem
+type Problems []Problem //nolint:errname // what a file has are problems
 
 // Error lists the problems, one a line, each followed by its excerpt.
 func (ps Problems) Error() string {

@@ -133,7 +133,8 @@ func (r *reader) follow(n *Node, off, indent int, flow bool) {
 			i++
 		}
 	}
-	n.origin = append(origin, int32(min(s, len(src)))) //nolint:gosec // a file is at most 1 MiB
+	origin = append(origin, int32(min(s, len(src)))) //nolint:gosec // a file is at most 1 MiB
+	n.origin = origin
 }
 
 func skipIndent(src string, s, indent int, flow bool) int {
@@ -263,14 +264,14 @@ func unescape(src string, i int) (text string, next int) {
 	switch {
 	case src[i+1] == '\n': // the break and the blanks behind it go away; empty lines stay
 		i += 2
-		for strings.HasPrefix(strings.TrimLeft(src[i:], " \t"), "\n") {
-			text += "\n"
-			i += strings.IndexByte(src[i:], '\n') + 1
+		empty := 0
+		for ; breakAt(src, i) >= 0; empty++ {
+			i = breakAt(src, i) + 1
 		}
 		for i < len(src) && (src[i] == ' ' || src[i] == '\t') {
 			i++
 		}
-		return text, i
+		return strings.Repeat("\n", empty), i
 	case digits > 0 && i+2+digits <= len(src):
 		v, err := strconv.ParseUint(src[i+2:i+2+digits], 16, 32)
 		if err != nil || !utf8.ValidRune(rune(v)) { //nolint:gosec // 8 digits; a negative rune is invalid

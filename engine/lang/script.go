@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -224,7 +225,7 @@ func (s *script) syntax(err error) {
 		offset = le.Pos.Offset()
 		msg = le.Feature + ": this is not POSIX shell; put #!/bin/bash in the first line where bash is meant"
 	}
-	at := s.source(int(offset)) //nolint:gosec // within a script of 64 KiB
+	at := s.source(int(offset))
 	s.problem(at, 1, "shell-syntax", "shell: %s", msg)
 }
 
@@ -275,7 +276,7 @@ func quotedWord(word *syntax.Word) bool {
 // within calls f for the spots between two places.
 func (w *shellWalk) within(from, to syntax.Pos, f func(*spot)) {
 	for i := range w.s.spots {
-		if sp := &w.s.spots[i]; uint(sp.start) >= from.Offset() && uint(sp.start) < to.Offset() { //nolint:gosec // not negative
+		if sp := &w.s.spots[i]; uint(sp.start) >= from.Offset() && uint(sp.start) < to.Offset() {
 			f(sp)
 		}
 	}
@@ -296,7 +297,7 @@ func (w *shellWalk) unexpanded(n syntax.Node, code, message string) {
 func (w *shellWalk) param(x *syntax.ParamExp) {
 	var sp *spot
 	for i := range w.s.spots {
-		if uint(w.s.spots[i].start) == x.Pos().Offset() { //nolint:gosec // not negative
+		if uint(w.s.spots[i].start) == x.Pos().Offset() {
 			sp = &w.s.spots[i]
 		}
 	}
@@ -318,8 +319,8 @@ func (w *shellWalk) param(x *syntax.ParamExp) {
 // counted reports whether x stands where the shell computes numbers: bash
 // runs command substitutions in the subscripts it finds in the value.
 func (w *shellWalk) counted(x *syntax.ParamExp) bool {
-	for i := len(w.stack) - 1; i >= 0; i-- {
-		switch n := w.stack[i].(type) {
+	for _, outer := range slices.Backward(w.stack) {
+		switch n := outer.(type) {
 		case *syntax.ArithmExp, *syntax.ArithmCmd, *syntax.LetClause:
 			return true
 		case *syntax.BinaryTest:
@@ -347,8 +348,8 @@ func (w *shellWalk) counted(x *syntax.ParamExp) bool {
 
 // quoted reports whether x stands where its value stays one word.
 func (w *shellWalk) quoted(x *syntax.ParamExp) bool {
-	for i := len(w.stack) - 1; i >= 0; i-- {
-		switch n := w.stack[i].(type) {
+	for i, outer := range slices.Backward(w.stack) {
+		switch n := outer.(type) {
 		case *syntax.DblQuoted:
 			return true
 		case *syntax.Redirect:

@@ -86,7 +86,7 @@ func runNasty(t *testing.T, shell, program string, values []*Value, want string)
 			expect.WriteString(want + "\n")
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), bin) //nolint:gosec // the shells named above
+	cmd := exec.CommandContext(t.Context(), bin)
 	cmd.Stdin = strings.NewReader(all.String())
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()

@@ -228,7 +228,7 @@ func (t *text) evalTemplate(run *template.Template, refs [][]string, env Env) (s
 		return "", t.failed(err)
 	}
 	fillMissing(vars, t.optional)
-	w := &limitedWriter{deadline: time.Now().Add(maxSeconds)}
+	w := &limitedWriter{deadline: time.Now().Add(maxTime)}
 	if err := run.Execute(w, vars); err != nil {
 		return "", t.failed(err)
 	}

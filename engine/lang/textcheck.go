@@ -192,30 +192,21 @@ func (w *textWalk) branch(b *parse.BranchNode, isRange bool) {
 }
 
 func keyOf(t Type) Type {
-	switch t.Kind {
-	case MapKind:
+	if t.Kind == MapKind {
 		return String
-	case ListKind:
-		return Int
-	default:
-		return Any
 	}
+	if t.Kind == ListKind {
+		return Int
+	}
+	return Any
 }
 
 // rangeElem is the type of the elements that a range goes over.
 func (w *textWalk) rangeElem(b *parse.BranchNode, t Type) Type {
-	switch t.Kind {
-	case ListKind, AnyKind:
-		return elemOf(t)
-	case MapKind:
-		if t.Fields == nil {
-			return elemOf(t)
-		}
-		return Any
-	default:
+	if t.Kind != ListKind && t.Kind != MapKind && t.Kind != AnyKind {
 		w.problem(b.Pipe.Position(), w.pipeWidth(b.Pipe), "wrong-type", "range goes over a list or map, found %s", t)
-		return Any
 	}
+	return elemOf(t)
 }
 
 // pipe checks a pipeline and returns its type. exact allows secrets: the

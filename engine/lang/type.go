@@ -7,7 +7,8 @@
 package lang
 
 import (
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -55,27 +56,14 @@ func MapOf(fields map[string]Type) Type { return Type{Kind: MapKind, Fields: fie
 
 // String returns the word an author knows: "list of string", "map", "int".
 func (t Type) String() string {
-	switch t.Kind {
-	case ListKind:
-		if t.Elem == nil {
-			return "list"
-		}
-		return "list of " + t.Elem.String()
-	case MapKind:
-		if t.Fields == nil && t.Elem != nil {
-			return "map of " + t.Elem.String()
-		}
-		if t.Fields == nil {
-			return "map"
-		}
-		var names []string
-		for n := range t.Fields {
-			names = append(names, n)
-		}
-		sort.Strings(names)
-		return "map with " + strings.Join(names, ", ")
+	name := [...]string{"any", "string", "int", "bool", "float", "duration", "time", "secret", "list", "map"}[t.Kind]
+	switch {
+	case t.Kind == MapKind && t.Fields != nil:
+		return "map with " + strings.Join(slices.Sorted(maps.Keys(t.Fields)), ", ")
+	case (t.Kind == MapKind || t.Kind == ListKind) && t.Elem != nil:
+		return name + " of " + t.Elem.String()
 	default:
-		return [...]string{"any", "string", "int", "bool", "float", "duration", "time", "secret", "list", "map"}[t.Kind]
+		return name
 	}
 }
 
@@ -85,9 +73,7 @@ type Scope map[string]Type
 // With returns a copy of s with one more name.
 func (s Scope) With(name string, t Type) Scope {
 	c := make(Scope, len(s)+1)
-	for k, v := range s {
-		c[k] = v
-	}
+	maps.Copy(c, s)
 	c[name] = t
 	return c
 }

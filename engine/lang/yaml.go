@@ -162,8 +162,12 @@ func (r *reader) document(d part) (n *Node) {
 // checkTokens refuses what must not reach the recursive parser.
 func (r *reader) checkTokens(tokens token.Tokens) bool {
 	before := len(r.problems)
-	depth := 0
+	depth, scalars := 0, 0
 	for _, t := range tokens {
+		if t.Indicator == token.NotIndicator || t.Indicator == token.QuotedScalarIndicator {
+			scalars++
+		}
+		//exhaustive:ignore
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
 			depth++
@@ -183,7 +187,8 @@ func (r *reader) checkTokens(tokens token.Tokens) bool {
 			return false
 		}
 	}
-	if len(tokens) > 5*maxNodes {
+	// The time that the YAML library takes grows with the square of a map.
+	if scalars+r.nodes > maxNodes || len(tokens) > 5*maxNodes {
 		r.tooMany(r.src.offset(r.skip+1, 1))
 	}
 	return len(r.problems) == before
@@ -207,21 +212,19 @@ func (r *reader) place(tokens token.Tokens, off int) {
 			off++
 		}
 		origin := strings.Trim(t.Origin, " \t\n")
-		switch {
-		case t.Type == token.InvalidType:
+		if t.Type == token.InvalidType {
 			continue
-		case t.Type == token.DoubleQuoteType: // its origin has no escapes
+		}
+		end := matchLoose(src, off, origin)
+		if t.Type == token.DoubleQuoteType { // its origin has no escapes
 			if _, places, ok := doubleQuoted(src[off:]); ok {
-				r.places[t] = off
-				off += int(places[len(places)-1]) + 1
-				continue
+				end = off + int(places[len(places)-1]) + 1
 			}
-		default:
-			if end := matchLoose(src, off, origin); end >= 0 {
-				r.places[t] = off
-				off = end
-				continue
-			}
+		}
+		if end >= 0 {
+			r.places[t] = off
+			off = end
+			continue
 		}
 		off = r.src.offset(r.skip+t.Position.Line, t.Position.Column)
 	}
