@@ -443,13 +443,32 @@ func TestDeviceCheckAndTemplateRun(t *testing.T) {
 	if r := must[runJSON](t, s, 0, "root", append(args, "--check")...); r.Outcome != "ok" || s.knows(t, "tess") {
 		t.Errorf("--check changed something: %+v", r)
 	}
-	for i, more := range [][]string{nil, {"--no-fuse"}} {
-		r := must[runJSON](t, s, 0, "root", append(args, more...)...)
-		if r.Outcome != "ok" || !s.knows(t, "tess") || r.Outputs["username"] != "tess" {
-			t.Errorf("run %d: %+v", i, r)
-		}
-		if x := must[executionJSON](t, s, 0, "root", "execution", "show", r.ID); x.GrantID != "" || len(x.Results) != len(r.Results) {
-			t.Errorf("stored: %+v", x)
-		}
+	r := must[runJSON](t, s, 0, "root", args...)
+	if r.Outcome != "ok" || !s.knows(t, "tess") || r.Outputs["username"] != "tess" {
+		t.Errorf("run: %+v", r)
+	}
+	if x := must[executionJSON](t, s, 0, "root", "execution", "show", r.ID); x.GrantID != "" || len(x.Results) != len(r.Results) {
+		t.Errorf("stored: %+v", x)
+	}
+	args[6], args[8] = "username=other", "uid=71001"
+	if r := must[runJSON](t, s, 0, "root", append(args, "--no-fuse")...); r.Outcome != "ok" || !s.knows(t, "other") {
+		t.Errorf("--no-fuse: %+v", r)
+	}
+}
+
+// A run that fails because an account exists already must not take that
+// account away when it undoes what it did: it did not make it.
+func TestFailedRunLeavesAloneWhatWasThereBefore(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.write(t, "templates/create/plain.yaml", plainTemplate)
+	args := []string{"template", "run", "create/plain", "--device", "web", "-p", "username=tess", "-p", "uid=71000"}
+	must[runJSON](t, s, 0, "root", args...)
+	_, stderr, code := s.as(t, "root", args...)
+	if code != exitUndone || !strings.Contains(stderr, "exists already") {
+		t.Errorf("second run: exit %d\n%s", code, stderr)
+	}
+	if !s.knows(t, "tess") {
+		t.Errorf("the account that was there before is gone:\n%s", stderr)
 	}
 }
