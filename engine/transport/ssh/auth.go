@@ -199,7 +199,7 @@ func (l *login) close() {
 func parseKey(a Auth) (gossh.Signer, error) {
 	pem := []byte(a.PrivateKey.Reveal())
 	if a.Passphrase.IsZero() {
-		return gossh.ParsePrivateKey(pem) //nolint:wrapcheck // the caller words it
+		return gossh.ParsePrivateKey(pem)
 	}
 	s, err := gossh.ParsePrivateKeyWithPassphrase(pem, []byte(a.Passphrase.Reveal()))
 	if err != nil { // a passphrase for a key that needs none
@@ -207,7 +207,7 @@ func parseKey(a Auth) (gossh.Signer, error) {
 			return plain, nil
 		}
 	}
-	return s, err //nolint:wrapcheck // the caller words it
+	return s, err
 }
 
 // certify joins a certificate with the key that it is for.

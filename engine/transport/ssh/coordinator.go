@@ -56,12 +56,12 @@ func launch(ctx context.Context, e *entry, line func(id string) string, pty bool
 		}{"dumb", 80, 24, 0, 0, "\x35\x00\x00\x00\x00\x00"} // ECHO off
 		if _, err = ch.SendRequest("pty-req", false, gossh.Marshal(&req)); err != nil {
 			c.close()
-			return nil, err //nolint:wrapcheck // the caller words it
+			return nil, err
 		}
 	}
 	if _, err = ch.SendRequest("exec", false, gossh.Marshal(&struct{ Command string }{line(c.id)})); err != nil {
 		c.close()
-		return nil, err //nolint:wrapcheck // the caller words it
+		return nil, err
 	}
 	go c.read(0, ch)
 	go c.read(1, ch.Stderr())

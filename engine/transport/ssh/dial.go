@@ -148,12 +148,12 @@ func (d *Dialer) attempt(ctx context.Context, cfg Config, via *entry, h *hostKey
 func (d *Dialer) open(ctx context.Context, cfg Config, via *entry) (net.Conn, error) {
 	switch {
 	case via != nil:
-		return via.client.DialContext(ctx, "tcp", cfg.Address) //nolint:wrapcheck // dialError words it
+		return via.client.DialContext(ctx, "tcp", cfg.Address)
 	case d.DialContext != nil:
 		return d.DialContext(ctx, "tcp", cfg.Address)
 	}
 	var nd net.Dialer
-	return nd.DialContext(ctx, "tcp", cfg.Address) //nolint:wrapcheck // dialError words it
+	return nd.DialContext(ctx, "tcp", cfg.Address)
 }
 
 func dialError(outer context.Context, cfg Config, err error) error {
@@ -252,5 +252,5 @@ func (w *wire) Read(p []byte) (int, error) {
 	if err == nil {
 		w.rearm()
 	}
-	return n, err //nolint:wrapcheck // the library compares it
+	return n, err
 }

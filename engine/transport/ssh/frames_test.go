@@ -3,6 +3,7 @@ package ssh
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -75,7 +76,10 @@ func TestFramesAreFoundWhereverTheStreamIsCut(t *testing.T) {
 			if got := parse(in); got != c.want {
 				t.Fatalf("\n got %s\nwant %s", got, c.want)
 			}
-			for i := range min(len(in), 2000) {
+			for i := range len(in) {
+				if i > 600 && i < len(in)-100 {
+					continue // the middle of a long text
+				}
 				if got := parse(in[:i], in[i:]); got != c.want {
 					t.Fatalf("cut at %d:\n got %s\nwant %s", i, got, c.want)
 				}
@@ -135,7 +139,7 @@ func TestStreamsAreJoinedAtTheFrames(t *testing.T) {
 					for range rapid.IntRange(0, 3).Draw(t, "texts") {
 						add(s, fmt.Sprintf("%s%d;", kind, n))
 					}
-					in[s] = append(in[s], item{stream: s, frame: []string{kind, fmt.Sprint(n)}})
+					in[s] = append(in[s], item{stream: s, frame: []string{kind, strconv.Itoa(n)}})
 				}
 			}
 		}

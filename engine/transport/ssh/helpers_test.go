@@ -97,18 +97,6 @@ func (r *record) fact(n int, key string) (string, bool) {
 	return v, ok
 }
 
-// ended returns the Ended event of step n.
-func (r *record) ended(n int) (transport.Event, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
-		if e.Kind == transport.Ended && e.Step == n {
-			return e, true
-		}
-	}
-	return transport.Event{}, false
-}
-
 // trace writes the events without output, facts as key=value.
 func (r *record) trace() string {
 	r.mu.Lock()

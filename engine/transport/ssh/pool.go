@@ -5,8 +5,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -45,23 +45,17 @@ func (d *Dialer) init() {
 
 // poolKey identifies the connections that cfg may share.
 func (d *Dialer) poolKey(cfg Config) string {
-	type hop struct {
-		Address, User, Policy, File           string
-		Methods, Known                        []string
-		Password, Key, Passphrase, Cert, Sock string
-		Keepalive                             time.Duration
-	}
-	var hops []hop
+	m := hmac.New(sha256.New, d.keySeed)
 	for _, c := range append(slices.Clone(cfg.Jump), cfg) {
 		c = c.withDefaults()
-		hops = append(hops, hop{
-			c.Address, c.User, c.HostKeys.Policy, c.HostKeys.File, c.Auth.Methods, c.HostKeys.Known,
-			c.Auth.Password.Reveal(), c.Auth.PrivateKey.Reveal(), c.Auth.Passphrase.Reveal(), string(c.Auth.Certificate), c.Auth.AgentSocket, c.Keepalive,
-		})
+		part := func(s ...string) {
+			fmt.Fprintf(m, "%q;", s) // quoted: parts cannot run into each other
+		}
+		part(c.Address, c.User, c.HostKeys.Policy, c.HostKeys.File, c.Auth.AgentSocket, string(c.Auth.Certificate), c.Keepalive.String())
+		part(c.Auth.Methods...)
+		part(c.HostKeys.Known...)
+		part(c.Auth.Password.Reveal(), c.Auth.PrivateKey.Reveal(), c.Auth.Passphrase.Reveal())
 	}
-	b, _ := json.Marshal(hops) // strings and numbers only
-	m := hmac.New(sha256.New, d.keySeed)
-	m.Write(b)
 	return string(m.Sum(nil))
 }
 
@@ -171,7 +165,7 @@ func (d *Dialer) dialEntry(ctx context.Context, cfg Config, g *group) (*entry, e
 // gateway returns the connection to the last jump host, or nil.
 func (d *Dialer) gateway(ctx context.Context, cfg Config) (*entry, error) {
 	if len(cfg.Jump) == 0 {
-		return nil, nil //nolint:nilnil // no jump host is no error
+		return nil, nil
 	}
 	hop := cfg.Jump[len(cfg.Jump)-1].withDefaults()
 	hop.Jump = cfg.Jump[:len(cfg.Jump)-1]

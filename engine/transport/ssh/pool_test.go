@@ -72,7 +72,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := c.(*conn).ent //nolint:forcetypeassert // ours
+	e := c.(*conn).ent
 	select {
 	case <-e.done:
 		t.Fatal("a connection in use was ended")
@@ -119,7 +119,6 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 type stalling struct {
 	net.Conn
 	stall *atomic.Bool
-	mine  bool
 	n     int
 }
 

@@ -289,18 +289,18 @@ func (r *renderer) attempt(s transport.Step) {
 	if r.keep { // what failed because its output had no reader runs once more
 		r.f("while :; do\n")
 	}
-	names := ""
+	var names []string
 	for _, a := range s.Args {
 		name := a.Name
 		if !strings.HasPrefix(name, "_") {
 			name = "a_" + name
 		}
 		r.assign(name, a.Value)
-		names += " " + name
+		names = append(names, name)
 	}
 	r.f("M=%s; __try\nm_%s </dev/null\n__rc=$?\n__env\n", s.Mode, mangle(s.Body.Name))
-	if names != "" {
-		r.f("unset%s\n", names)
+	if len(names) > 0 {
+		r.f("unset %s\n", strings.Join(names, " "))
 	}
 	if r.keep {
 		r.f("__anew || break\ndone\n")

@@ -2,6 +2,8 @@ package ssh
 
 import (
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,7 +21,7 @@ func texts() *rapid.Generator[string] {
 			"-9223372036854775808", "-9223372036854775809", "99999999999999999999999", "(", ")", "!", "=", "-n", "-a", "x = y", "a b", "'", `"`, "`id`", "$(id)", "$x", "*", "\\", "\n", "a\n", "\xff\xfe", "é", "\x81\x82\x83", "\x01\x7f",
 		}),
 		rapid.StringOfN(rapid.Rune(), 0, 20, 60).Filter(func(s string) bool { return !strings.Contains(s, "\x00") }),
-		rapid.Map(rapid.Int64(), func(n int64) string { return fmt.Sprint(n) }),
+		rapid.Map(rapid.Int64(), func(n int64) string { return strconv.FormatInt(n, 10) }),
 	)
 }
 
@@ -96,9 +98,7 @@ func TestDeviceDecidesAsWeDo(t *testing.T) {
 					known["0."+k] = texts().Draw(t, k)
 					facts.Args = append(facts.Args, transport.Arg{Name: k, Value: transport.Lit{V: known["0."+k]}})
 				}
-				for k, v := range map[string]string{"0.rc": "7", "0.changed": "true", "0.failed": "true", "0.skipped": "false", "0.ran": "true", "0.attempts": "1", "1.rc": "0", "1.changed": "false", "1.failed": "false", "1.skipped": "true", "1.ran": "false", "1.attempts": "0"} {
-					known[k] = v
-				}
+				maps.Copy(known, map[string]string{"0.rc": "7", "0.changed": "true", "0.failed": "true", "0.skipped": "false", "0.ran": "true", "0.attempts": "1", "1.rc": "0", "1.changed": "false", "1.failed": "false", "1.skipped": "true", "1.ran": "false", "1.attempts": "0"})
 				get := func(r transport.Ref) string {
 					if v, ok := known[fmt.Sprintf("%d.%s", r.Step, r.Key)]; ok {
 						return v

@@ -88,7 +88,7 @@ func TestSudoRefuses(t *testing.T) {
 			if code(err) != c.want || !transport.SafeToRetry(err) {
 				t.Fatalf("error is %v, want %s", err, c.want)
 			}
-			te := err.(*transport.Error) //nolint:errorlint,forcetypeassert // code was compared
+			te := err.(*transport.Error) //nolint:errorlint // code was compared
 			if string(te.Phase) != c.phase || te.Hint == "" || te.Step != -1 {
 				t.Errorf("error is %+v", te)
 			}
@@ -166,7 +166,7 @@ cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' >/tmp/s
 	if err != nil || !strings.Contains(seen, "/bin/sh") {
 		t.Fatalf("nothing was seen: %v", err)
 	}
-	for _, s := range []string{canary, cfg.Become.Password.Reveal(), c.(*conn).runs["root"].nonce} { //nolint:forcetypeassert // ours
+	for _, s := range []string{canary, cfg.Become.Password.Reveal(), c.(*conn).runs["root"].nonce} {
 		if strings.Contains(seen, s) {
 			t.Errorf("%q is in /proc", s)
 		}

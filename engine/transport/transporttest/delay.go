@@ -28,7 +28,7 @@ type Proxy struct {
 	frozen chan struct{} // closed while nothing passes
 	turns  int
 	wg     sync.WaitGroup
-	ctx    context.Context //nolint:containedctx // the lifetime of the proxy
+	ctx    context.Context
 	cancel context.CancelFunc
 }
 
@@ -278,14 +278,14 @@ func (c *faulty) Read(b []byte) (int, error) {
 		b[at] ^= 0x20
 	}
 	c.read += int64(n)
-	return n, err //nolint:wrapcheck // it stands for the connection
+	return n, err
 }
 
 func (c *faulty) Write(b []byte) (int, error) {
 	if c.f.CutWrites == 0 || c.written+int64(len(b)) <= c.f.CutWrites {
 		n, err := c.Conn.Write(b)
 		c.written += int64(n)
-		return n, err //nolint:wrapcheck // it stands for the connection
+		return n, err
 	}
 	n, _ := c.Conn.Write(b[:max(0, c.f.CutWrites-c.written)])
 	c.written += int64(n)
@@ -295,5 +295,5 @@ func (c *faulty) Write(b []byte) (int, error) {
 
 func (c *faulty) Close() error {
 	c.once.Do(func() { close(c.closed) })
-	return c.Conn.Close() //nolint:wrapcheck // it stands for the connection
+	return c.Conn.Close()
 }
