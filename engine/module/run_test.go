@@ -118,7 +118,7 @@ func TestArgumentsAreNeverExecuted(t *testing.T) {
 				}
 			}
 		}
-		if got := d.sh(t, "ls -A /srv; getent passwd 0 | wc -l; id -u root"); got != "1\n0" {
+		if got := d.sh(t, "ls -A /srv | grep -v ^sample$ || true; getent passwd 0 | wc -l; id -u root"); got != "1\n0" {
 			t.Errorf("something was executed: %q", got)
 		}
 	})
