@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -195,7 +196,7 @@ func (a *app) checkOne(ctx context.Context, name string, cn *inventory.Connectio
 	}
 	p := &probe{app: a, began: a.now(), view: &checkJSON{
 		Device: cn.Device, Credential: name, User: cn.User,
-		Address: net.JoinHostPort(cn.Address, fmt.Sprint(cn.Port)), Stages: []stageJSON{},
+		Address: net.JoinHostPort(cn.Address, strconv.Itoa(cn.Port)), Stages: []stageJSON{},
 	}}
 	for _, s := range stages {
 		p.view.Stages = append(p.view.Stages, stageJSON{Stage: s, Status: "skipped"})

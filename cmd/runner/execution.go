@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
@@ -144,7 +145,7 @@ func (a *app) describeExecution(ctx context.Context, s *store.Store, x *grant.Ex
 		fields(w,
 			field{"execution", v.ID}, field{"outcome", v.Outcome}, field{"error", v.Error}, field{"template", v.Template},
 			field{"device", v.Device}, field{"answered", v.Peer}, field{"grant", v.GrantID}, field{"job", v.JobID},
-			field{"attempt", fmt.Sprint(v.Attempt)}, field{"started", a.when(v.Started)},
+			field{"attempt", strconv.Itoa(v.Attempt)}, field{"started", a.when(v.Started)},
 			field{"took", short(took(x, a.now())) + ", " + short(x.Connect) + " of it to connect"}, field{"log", logged})
 		if failed {
 			return
@@ -156,7 +157,7 @@ func (a *app) describeExecution(ctx context.Context, s *store.Store, x *grant.Ex
 			if st.Status == "skipped" {
 				note = st.Reason
 			}
-			t.rows = append(t.rows, row{cells: clean(fmt.Sprint(st.N), st.Status, st.Name, st.Module, short(st.Took), fmt.Sprint(st.RC), cut(oneLine(note), 100))})
+			t.rows = append(t.rows, row{cells: clean(strconv.Itoa(st.N), st.Status, st.Name, st.Module, short(st.Took), strconv.Itoa(st.RC), cut(oneLine(note), 100))})
 		}
 		a.table(w, t)
 	})

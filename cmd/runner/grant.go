@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -202,7 +203,7 @@ func (a *app) describe(w io.Writer, v *caseJSON) {
 		section(w, "changes on "+v.Device)
 		t := table{head: []string{"#", "MODULE", "OBJECT", "STATE", "BEFORE"}}
 		for _, c := range v.Changes {
-			t.add(c.State == "conflict", fmt.Sprint(c.Seq), c.Module, c.Object, c.State, cut(c.Before, 40))
+			t.add(c.State == "conflict", strconv.Itoa(c.Seq), c.Module, c.Object, c.State, cut(c.Before, 40))
 		}
 		a.table(w, t)
 	}
@@ -333,8 +334,12 @@ func (a *app) describeReceipt(w io.Writer, c *grant.Case, v *receiptJSON) {
 		verdict = fmt.Sprintf("not empty: %s left, %d missing", plural(len(g.Receipt.Left), "thing"), len(g.Receipt.Missing))
 	}
 	fs := []field{
-		{"grant", g.ID}, {"state", v.State}, {"account", g.Account + " on " + g.Device}, {"no access", a.when(g.NoAccess)},
-		{"no trace", a.when(g.NoTrace)}, {"receipt", verdict},
+		{"grant", g.ID},
+		{"state", v.State},
+		{"account", g.Account + " on " + g.Device},
+		{"no access", a.when(g.NoAccess)},
+		{"no trace", a.when(g.NoTrace)},
+		{"receipt", verdict},
 	}
 	if r := g.Receipt; r != nil && !r.At.IsZero() {
 		compared := fmt.Sprintf("%s before, %s after", plural(len(r.Before), "object"), plural(len(r.After), "object"))

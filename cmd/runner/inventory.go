@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,7 @@ func (a *app) inventoryList() *cobra.Command {
 				for _, h := range v.Jump {
 					hops = append(hops, h.Device)
 				}
-				t.add(false, v.Name, v.Transport, strings.Join(v.Methods, ","), fmt.Sprint(v.Port), v.Become, v.HostKeyPolicy, strings.Join(hops, " > "))
+				t.add(false, v.Name, v.Transport, strings.Join(v.Methods, ","), strconv.Itoa(v.Port), v.Become, v.HostKeyPolicy, strings.Join(hops, " > "))
 			}
 			return a.answer(views, func(w io.Writer) { a.table(w, t) })
 		},

@@ -108,7 +108,7 @@ func (a *app) jobTable(js []jobJSON, owners bool) table {
 		case j.State == string(grant.Paused):
 			due = "paused until " + stamp(j.PausedUntil)
 		case j.Overdue > 0:
-			due += fmt.Sprintf(", overdue for %s", span(time.Duration(j.Overdue)*time.Second))
+			due += ", overdue for " + span(time.Duration(j.Overdue)*time.Second)
 		}
 		cells := []string{j.ID, j.Kind, j.State, due}
 		if owners {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +70,7 @@ func (a *app) startLab(ctx context.Context, name, shell, into string) error {
 	if into != "" && !hasWorkspaceFile(into) {
 		return usagef("--into %s is no workspace: it has no %s", into, workspaceFile)
 	}
-	if err := lab.Require(); err != nil {
+	if err := lab.Require(); err != nil { //nolint:contextcheck // takes no context, and 20 ms
 		return usagef("%v", err)
 	}
 	dirs, err := a.labDirs(into)
@@ -207,7 +208,7 @@ func (a *app) labList() *cobra.Command {
 				for _, e := range entries {
 					v := labAt(filepath.Join(parent, e.Name()))
 					views = append(views, v)
-					t.add(false, v.Name, fmt.Sprint(v.Running), sshdText(v), v.Dir)
+					t.add(false, v.Name, strconv.FormatBool(v.Running), sshdText(v), v.Dir)
 				}
 			}
 			return a.answer(views, func(w io.Writer) { a.table(w, t) })

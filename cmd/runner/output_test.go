@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,7 +201,7 @@ func TestStepsAreShownInTheirOrder(t *testing.T) {
 	q := &stepQueue{}
 	var got []string
 	for _, n := range []int{3, 4, 1, 2, 7, 5} {
-		got = append(got, q.take(&stepNews{n: n, text: fmt.Sprint(n)})...)
+		got = append(got, q.take(&stepNews{n: n, text: strconv.Itoa(n)})...)
 	}
 	if diff := cmp.Diff([]string{"1", "2", "3", "4", "5"}, got); diff != "" {
 		t.Error(diff)

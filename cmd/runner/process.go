@@ -27,7 +27,7 @@ type process struct {
 func thisProcess() process {
 	return process{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		outTTY: term.IsTerminal(int(os.Stdout.Fd())), errTTY: term.IsTerminal(int(os.Stderr.Fd())), //nolint:gosec // file descriptors are small
+		outTTY: term.IsTerminal(int(os.Stdout.Fd())), errTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		env: os.Getenv, now: time.Now, caller: effectiveUser,
 	}
 }

@@ -246,7 +246,7 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 // WithAttrs returns a handler that adds attrs to every record.
 func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *h
-	c.attrs = append(c.attrs[:len(c.attrs):len(c.attrs)], attrs...)
+	c.attrs = append(slices.Clip(c.attrs), attrs...)
 	return &c
 }
 

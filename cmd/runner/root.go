@@ -22,14 +22,14 @@ func run(args []string, p process) int {
 
 // runUntil is run until ctx ends, which stands for a request to stop.
 func runUntil(ctx context.Context, args []string, p process) int {
-	a := newApp(p)
-	root := a.root()
+	a := newApp(p)   //nolint:contextcheck // what it opens is open until close
+	root := a.root() //nolint:contextcheck // commands get ctx when they run
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	err := root.ExecuteContext(ctx)
-	return a.report(ctx, errors.Join(err, a.close()))
+	return a.report(ctx, errors.Join(err, a.close())) //nolint:contextcheck // closing is not interrupted
 }
 
 func (a *app) root() *cobra.Command {
@@ -143,16 +143,6 @@ func needs(names ...string) cobra.PositionalArgs {
 			return &usageError{reason: fmt.Sprintf("%s needs %s", c.CommandPath(), strings.Join(names[len(args):], " and ")), path: c.CommandPath()}
 		case len(args) > len(names):
 			return &usageError{reason: fmt.Sprintf("%s takes only %s, but there is %q too", c.CommandPath(), strings.Join(names, " and "), args[len(names)]), path: c.CommandPath()}
-		}
-		return nil
-	}
-}
-
-// atMost takes any number of arguments up to n.
-func atMost(n int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) > n {
-			return &usageError{reason: fmt.Sprintf("%s: there is %q too much", c.CommandPath(), args[n]), path: c.CommandPath()}
 		}
 		return nil
 	}

@@ -49,7 +49,7 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) erro
 		defer close(marking)
 		for {
 			if err := s.Mark(ctx, markServed, a.now()); err != nil && ctx.Err() == nil {
-				a.log.Error("cannot note that somebody serves", "error", err)
+				a.log.Error("cannot note that somebody serves", slog.Any("error", err))
 			}
 			if pause(ctx, sweepEvery) != nil {
 				return

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,7 +65,7 @@ func (a *app) templateList() *cobra.Command {
 			for _, tpl := range lib.All() {
 				v := viewTemplate(tpl)
 				views = append(views, v)
-				t.add(false, v.Kind+"/"+v.Name, v.Origin, v.Platform, fmt.Sprint(v.Enabled), cut(oneLine(v.Description), 80))
+				t.add(false, v.Kind+"/"+v.Name, v.Origin, v.Platform, strconv.FormatBool(v.Enabled), cut(oneLine(v.Description), 80))
 			}
 			if err := a.answer(views, func(w io.Writer) { a.table(w, t) }); err != nil {
 				return err

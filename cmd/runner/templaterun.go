@@ -7,6 +7,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -72,6 +74,8 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 		return err
 	}
 	late := a.lazyStore() // opens while the device is being reached
+	resolve := sync.OnceValues(r.connection)
+	go func() { _, _ = resolve() }() // reads inventories while the template is read
 	t, err := a.findTemplate(name)
 	if err != nil {
 		return err
@@ -79,7 +83,7 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	if err := given.fit(t); err != nil {
 		return err
 	}
-	conn, err := r.connection()
+	conn, err := resolve()
 	if err != nil {
 		return err
 	}
@@ -152,20 +156,22 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 	if isUsage(err) {
 		return err
 	}
-	v := runJSON{executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs,
-		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...)}
+	v := runJSON{
+		executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs,
+		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...),
+	}
 	perr := a.answer(v, func(w io.Writer) {
 		ok := map[string]int{}
 		for _, s := range res.Steps {
 			ok[s.Status]++
 		}
-		summary := ""
+		var summary strings.Builder
 		for _, word := range []string{"ok", "changed", "skipped", "failed", "unreachable", "interrupted"} {
 			if ok[word] > 0 {
-				summary += fmt.Sprintf("%s=%d ", word, ok[word])
+				fmt.Fprintf(&summary, "%s=%d ", word, ok[word])
 			}
 		}
-		fields(w, field{"execution", v.ID}, field{"outcome", v.Outcome}, field{"device", v.Device}, field{"steps", summary},
+		fields(w, field{"execution", v.ID}, field{"outcome", v.Outcome}, field{"device", v.Device}, field{"steps", summary.String()},
 			field{"took", short(took(&res.Execution, a.now())) + ", " + short(res.Execution.Connect) + " of it to connect"})
 		for _, name := range slices.Sorted(maps.Keys(res.Outputs)) {
 			_, _ = fmt.Fprintf(w, "output %s: %s\n", name, oneLine(fmt.Sprint(res.Outputs[name])))

@@ -32,8 +32,10 @@ func findWorkspace(named, by, cwd string) (string, error) {
 			named = filepath.Join(cwd, named)
 		}
 		if !hasWorkspaceFile(named) {
-			return "", &codeError{code: exitUsage, err: fmt.Errorf("%s %s is no workspace: it has no %s", by, named, workspaceFile),
-				hints: []string{"runner init " + named + " makes it one"}}
+			return "", &codeError{
+				code: exitUsage, err: fmt.Errorf("%s %s is no workspace: it has no %s", by, named, workspaceFile),
+				hints: []string{"runner init " + named + " makes it one"},
+			}
 		}
 		return named, nil
 	}
@@ -42,8 +44,10 @@ func findWorkspace(named, by, cwd string) (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", &codeError{code: exitUsage, err: fmt.Errorf("no workspace: neither %s nor a folder above it has a %s", cwd, workspaceFile),
-				hints: []string{"runner init DIR makes one; --workspace or RUNNER_WORKSPACE says where one is"}}
+			return "", &codeError{
+				code: exitUsage, err: fmt.Errorf("no workspace: neither %s nor a folder above it has a %s", cwd, workspaceFile),
+				hints: []string{"runner init DIR makes one; --workspace or RUNNER_WORKSPACE says where one is"},
+			}
 		}
 	}
 }
@@ -69,8 +73,10 @@ func loadWorkspace(dir, cwd string) (*workspace, error) {
 	switch {
 	case len(ps) > 0:
 	case len(docs) == 0:
-		return nil, lang.Problems{{Pos: lang.Pos{File: name, Line: 1, Col: 1}, Code: "empty",
-			Message: "the file is empty; it starts with schema: runner/v1 and kind: workspace"}}
+		return nil, lang.Problems{{
+			Pos: lang.Pos{File: name, Line: 1, Col: 1}, Code: "empty",
+			Message: "the file is empty; it starts with schema: runner/v1 and kind: workspace",
+		}}
 	case len(docs) > 1:
 		d.Add(docs[1], "too-many", "%s holds one document; this one belongs into the folder inventories", workspaceFile)
 	default:
@@ -118,8 +124,8 @@ func (a *app) anyWorkspace() (*workspace, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := findWorkspace("", "", cwd); err != nil {
-			return nil, nil //nolint:nilnil // there is none, and that is no error here
+		if _, none := findWorkspace("", "", cwd); none != nil {
+			return nil, nil //nolint:nilnil,nilerr // there is none, and that is no error here
 		}
 	}
 	return a.workspace()
