@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -47,6 +49,32 @@ func TestVerifyAuditFindsTheFirstBrokenLink(t *testing.T) {
 				t.Fatalf("got %v, want row %d", err, c.seq)
 			}
 		})
+	}
+}
+
+// A row that was rewritten together with its own hash is betrayed by the row
+// after it. The hash is worked out here as its documentation says.
+func TestVerifyAuditFindsARowWithANewHash(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	for n := range 3 {
+		ok(t, s.Create(t.Context(), newCase(n, fmt.Sprint("db", n)), nil))
+	}
+	forge := func(actor string) {
+		t.Helper()
+		var prev string
+		ok(t, s.Raw().QueryRowContext(t.Context(), `SELECT prev_hash FROM audit WHERE seq = 2`).Scan(&prev))
+		row := fmt.Sprintf(`{"seq":2,"at":%d,"actor":%q,"action":"grant.requested","grant_id":"g-0001","detail":{"device":"db1"}}`, t0.UnixMilli(), actor)
+		sum := sha256.Sum256([]byte(prev + "\n" + row))
+		_, err := s.Raw().ExecContext(t.Context(), `UPDATE audit SET actor = $1, hash = $2 WHERE seq = 2`, actor, hex.EncodeToString(sum[:]))
+		ok(t, err)
+	}
+	forge("root") // as it was: the hash is the same
+	ok(t, s.VerifyAudit(t.Context()))
+	forge("nobody")
+	e, is := errors.AsType[*store.ChainError](s.VerifyAudit(t.Context()))
+	if !is || e.Seq != 3 {
+		t.Fatalf("got %v, want row 3", e)
 	}
 }
 

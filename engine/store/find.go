@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"runner/engine/grant"
@@ -49,9 +49,12 @@ type where struct {
 func (w *where) is(term, value string) {
 	if value != "" {
 		w.args = append(w.args, value)
-		w.terms = append(w.terms, strings.ReplaceAll(term, "#", fmt.Sprint("$", len(w.args))))
+		w.terms = append(w.terms, strings.ReplaceAll(term, "#", w.last()))
 	}
 }
+
+// last is the parameter of the argument added last.
+func (w *where) last() string { return "$" + strconv.Itoa(len(w.args)) }
 
 // in adds a condition with a list unless it is empty.
 func (w *where) in(term string, values []string) {
@@ -61,7 +64,7 @@ func (w *where) in(term string, values []string) {
 	var list []string
 	for _, v := range values {
 		w.args = append(w.args, v)
-		list = append(list, fmt.Sprint("$", len(w.args)))
+		list = append(list, w.last())
 	}
 	w.terms = append(w.terms, strings.ReplaceAll(term, "#", strings.Join(list, ", ")))
 }
@@ -72,7 +75,7 @@ func (w *where) query(from, rest string, limit int) (string, []any) {
 	if len(w.terms) > 0 {
 		q += ` WHERE ` + strings.Join(w.terms, ` AND `)
 	}
-	return q + rest + fmt.Sprint(` LIMIT $`, len(w.args)+1), append(w.args[:len(w.args):len(w.args)], limit)
+	return q + rest + ` LIMIT $` + strconv.Itoa(len(w.args)+1), append(w.args[:len(w.args):len(w.args)], limit)
 }
 
 // casesQuery: what is not of the grant itself is looked for in what it has.

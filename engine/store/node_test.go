@@ -1,10 +1,13 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"runner/engine/grant"
 	"runner/engine/store"
@@ -88,4 +91,50 @@ func TestLockFilesThatBelongToNobodyAreCleared(t *testing.T) {
 		}
 	}
 	ok(t, n.Leave())
+}
+
+// Two that look at once must not take each other for the dead node.
+func TestADeadNodeIsFoundWhileOthersLook(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() + "/state"
+	s := openIn(t, dir)
+	ok(t, s.Create(t.Context(), newCase(1, "db1"), nil))
+	ok(t, s.Change(t.Context(), "g-0001", run(0, "n-gone")))
+	ok(t, os.WriteFile(dir+"/nodes/n-gone.lock", nil, 0o600))
+	other, err := os.Open(dir + "/nodes/n-gone.lock")
+	ok(t, err)
+	ok(t, unix.Flock(int(other.Fd()), unix.LOCK_SH|unix.LOCK_NB))
+	same(t, dead(t, s), []string{"n-gone"})
+	ok(t, other.Close())
+	same(t, dead(t, s), []string{"n-gone"})
+}
+
+func TestNodesThatComeAndGoAreNeverFoundDead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() + "/state"
+	a, b := openIn(t, dir), openIn(t, dir)
+	stop, looked := make(chan struct{}), make(chan []string)
+	go func() {
+		var found []string
+		for {
+			select {
+			case <-stop:
+				looked <- found
+				return
+			default:
+				ids, err := b.Dead(context.Background())
+				if err != nil {
+					ids = []string{err.Error()}
+				}
+				found = append(found, ids...)
+			}
+		}
+	}()
+	for range 150 {
+		n, err := a.Join(t.Context(), "brief")
+		ok(t, err)
+		ok(t, n.Leave())
+	}
+	close(stop)
+	same(t, len(<-looked), 0)
 }

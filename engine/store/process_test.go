@@ -211,3 +211,26 @@ func (f *floor) judge(took time.Duration) {
 		t.Errorf("dead nodes are found after %v", median)
 	}
 }
+
+// Closing any descriptor of a file takes this process's locks on it away. Then
+// the next process to close the store would delete the WAL that this one still
+// writes to, and what it commits is lost.
+func TestOpeningTwiceKeepsTheLocksOfTheFirst(t *testing.T) {
+	t.Parallel()
+	f := &floor{t: t, dir: t.TempDir() + "/state", done: map[string]string{}, found: map[string]time.Time{}, killed: map[string]time.Time{}}
+	s := openIn(t, f.dir)
+	ok(t, s.Create(t.Context(), newCase(1, "db1"), nil))
+	ok(t, must[*store.Store](t)(store.Open(t.Context(), f.dir)).Close())
+	before := must[os.FileInfo](t)(os.Stat(f.dir + "/runner.db-wal"))
+
+	h := f.hire("other")
+	f.joined(h)
+	ok(t, h.stdin.Close())
+	<-h.read
+	ok(t, h.cmd.Wait())
+
+	after, err := os.Stat(f.dir + "/runner.db-wal")
+	if err != nil || !os.SameFile(before, after) {
+		t.Fatalf("another process removed the WAL of an open store: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -258,7 +259,7 @@ func reserve(t *testing.T, s ledger, device string, now int) string {
 		return fmt.Sprintf("none of %s %d-%d", e.Device, e.First, e.Last)
 	}
 	ok(t, err)
-	return fmt.Sprint(uid)
+	return strconv.FormatInt(uid, 10)
 }
 
 func use(t *testing.T, s ledger, device string) string {

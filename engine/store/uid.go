@@ -71,10 +71,8 @@ func pickUID(ctx context.Context, tx *sql.Tx, device string, first, last int64, 
 	case isNone(err):
 	case err != nil:
 		return 0, err
-	case from < first || from >= last:
+	case from < first || from > last:
 		from = first
-	default:
-		from++
 	}
 	for _, part := range [][2]int64{{from, last}, {first, from - 1}} {
 		uid, err := unusedUID(ctx, tx, device, part[0], part[1])
