@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -161,7 +162,9 @@ func textOf(v any) (string, error) {
 		return x.UTC().Format(time.RFC3339), nil
 	case time.Duration:
 		return durationText(x), nil
-	case bool, int, int64, float64:
+	case float64:
+		return strconv.FormatFloat(x, 'f', -1, 64), nil
+	case bool, int, int64:
 		return fmt.Sprint(x), nil
 	case nil:
 		return "", valueErrorf("a value is missing")

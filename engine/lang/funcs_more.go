@@ -86,12 +86,12 @@ func newDict(a []any) (any, error) {
 
 func numberFuncs() map[string]textFunc {
 	return map[string]textFunc{
-		"add":   {"ii*", Int, fold2("add", func(x, y int64) (int64, bool) { return x + y, (x+y > x) == (y > 0) })},
+		"add":   {"ii*", Int, fold2("add", addition)},
 		"sub":   {"ii", Int, fold2("sub", func(x, y int64) (int64, bool) { return x - y, (x-y < x) == (y > 0) })},
 		"mul":   {"ii*", Int, fold2("mul", multiply)},
 		"div":   {"ii", Int, fold2("div", divide)},
 		"mod":   {"ii", Int, fold2("mod", modulo)},
-		"add1":  {"i", Int, func(a []any) (any, error) { return num(a[0]) + 1, nil }},
+		"add1":  {"i", Int, func(a []any) (any, error) { return fold2("add1", addition)([]any{a[0], 1}) }},
 		"max":   {"ii*", Int, fold2("max", func(x, y int64) (int64, bool) { return max(x, y), true })},
 		"min":   {"ii*", Int, fold2("min", func(x, y int64) (int64, bool) { return min(x, y), true })},
 		"floor": {"n", Float, func(a []any) (any, error) { return math.Floor(float(a[0])), nil }},
@@ -136,6 +136,8 @@ func fold2(name string, op func(x, y int64) (int64, bool)) func([]any) (any, err
 		return int(x), nil
 	}
 }
+
+func addition(x, y int64) (int64, bool) { return x + y, (x+y > x) == (y > 0) }
 
 func multiply(x, y int64) (int64, bool) {
 	if x == 0 || y == 0 {

@@ -34,7 +34,7 @@ type text struct {
 	offset int // bytes of node.Text before source
 	source string
 	tree   *parse.Tree
-	run    *template.Template
+	run    runnable
 	refs   [][]string
 	path   []string // the text is exactly {{ path }}
 	typ    Type     // type of the path
@@ -50,7 +50,7 @@ type textPart struct {
 	path    []string // the action is a bare path
 	typ     Type     // type of the path
 	refs    [][]string
-	run     *template.Template // nil for a literal
+	run     runnable // nil for a literal
 }
 
 // compileText compiles the part source of n.Text at byte offset.
@@ -69,18 +69,22 @@ func compileText(n *Node, offset int, source string, scope Scope) (*text, Proble
 		return nil, w.problems
 	}
 	t.refs = uniquePaths(w.refs)
-	var err error
-	if t.run, err = newTemplate(t.tree); err != nil {
-		return nil, Problems{t.problem(0, 1, "template-syntax", "this is not a valid string with {{ }}")}
-	}
+	t.run = newTemplate(t.tree)
 	return t, nil
 }
 
 var forbiddenAction = regexp.MustCompile(`\{\{-?\s*(define|block|template)\b`)
 
-func newTemplate(tree *parse.Tree) (*template.Template, error) {
-	_, fm := goTemplates()
-	return template.New("").Option("missingkey=error").Funcs(fm).AddParseTree("", tree)
+// runnable makes a template when it is first run: most strings of a program's
+// templates never are, and handing the functions to each costs more than all
+// the rest of loading.
+type runnable func() (*template.Template, error)
+
+func newTemplate(tree *parse.Tree) runnable {
+	return sync.OnceValues(func() (*template.Template, error) {
+		_, fm := goTemplates()
+		return template.New("").Option("missingkey=error").Funcs(fm).AddParseTree("", tree)
+	})
 }
 
 func parseText(source string) (*parse.Tree, error) {
@@ -222,14 +226,18 @@ func (t *text) problem(offset, width int, code, format string, args ...any) Prob
 // eval runs the text.
 func (t *text) eval(env Env) (string, error) { return t.evalTemplate(t.run, t.refs, env) }
 
-func (t *text) evalTemplate(run *template.Template, refs [][]string, env Env) (string, error) {
+func (t *text) evalTemplate(run runnable, refs [][]string, env Env) (string, error) {
 	vars, err := bind(env, refs, false)
 	if err != nil {
 		return "", t.failed(err)
 	}
 	fillMissing(vars, t.optional)
+	tpl, err := run()
+	if err != nil {
+		return "", t.failed(err)
+	}
 	w := &limitedWriter{deadline: time.Now().Add(maxTime)}
-	if err := run.Execute(w, vars); err != nil {
+	if err := tpl.Execute(w, vars); err != nil {
 		return "", t.failed(err)
 	}
 	return w.b.String(), nil

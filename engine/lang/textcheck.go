@@ -54,7 +54,7 @@ func (w *textWalk) topLevel(root *parse.ListNode) {
 		if len(w.problems) == wrong {
 			sub := w.t.tree.Copy()
 			sub.Root = &parse.ListNode{NodeType: parse.NodeList, Nodes: []parse.Node{n}}
-			part.run, _ = newTemplate(sub)
+			part.run = newTemplate(sub)
 		}
 		w.t.parts = append(w.t.parts, part)
 	}
