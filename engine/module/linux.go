@@ -16,12 +16,16 @@ func Linux() (*Registry, error) {
 		killSessions(), userLeftovers(), file(), copyContent(), archive(), command(), shell(), script(), waitFor(), surface(),
 		assert(), setFact(), debug(), fail(), revert(),
 	}
+	lib, err := library()
+	if err != nil {
+		return nil, err
+	}
 	for _, m := range ms {
 		if m.Control != nil || controllerOnly[m.Name] {
 			continue
 		}
 		m.Platform = "linux"
-		if err := m.load(); err != nil {
+		if err := m.load(lib); err != nil {
 			return nil, err
 		}
 	}
@@ -31,26 +35,30 @@ func Linux() (*Registry, error) {
 // controllerOnly names the modules that the executor itself carries out.
 var controllerOnly = map[string]bool{"assert": true, "set_fact": true, "revert": true}
 
-// load reads the body of m and the libraries that it names.
-func (m *Module) load() error {
+// load reads the body of m; lib is the text of the shared functions.
+func (m *Module) load(lib string) error {
 	text, err := body(m.Name)
 	if err != nil {
 		return err
 	}
 	m.Sh = text
-	if m.Lib == "" {
-		return nil
+	if m.Lib != "" {
+		m.Lib = lib
 	}
+	return nil
+}
+
+// library reads the shared functions.
+func library() (string, error) {
 	var lib strings.Builder
-	for _, name := range strings.Fields(m.Lib) {
+	for _, name := range strings.Fields(libs) {
 		text, err := body(name)
 		if err != nil {
-			return err
+			return "", err
 		}
 		lib.WriteString(text)
 	}
-	m.Lib = lib.String()
-	return nil
+	return lib.String(), nil
 }
 
 // body reads a file of sh without its comments and indentation, which would
