@@ -211,3 +211,32 @@ func TestOrphansWithoutAProofStay(t *testing.T) {
 	}
 	d.sh(t, "getent group docker; getent group "+acct+" | grep daemon")
 }
+
+// A device with busybox only has no expiry and no command for most of this.
+func TestAccountWithoutShadowUtils(t *testing.T) {
+	t.Parallel()
+	onEveryShell(t, func(t *testing.T, d *device) {
+		d.sh(t, "for p in useradd userdel usermod; do rm -f /usr/sbin/$p; done")
+		before := d.fingerprint(t)
+		d.refused(t, "user", account("expires", "2030-01-02T00:00:00Z"), "cannot expire")
+		d.twice(t, "user", account("comment", "runner g-1", "shell", "/bin/sh"), module.Args{"exists": "adopt"})
+		d.ok(t, "user", account("comment", "runner g-1", "shell", "/bin/sh"))
+		if got := d.sh(t, "stat -c '%a %u %g' /home/"+acct+"; id "+acct+"; ls /etc/*.lock 2>/dev/null || true"); got != "700 71234 71234\nuid=71234("+acct+") gid=71234("+acct+") groups=71234("+acct+")" {
+			t.Errorf("%q", got)
+		}
+		lock := account("exists", "require", "locked", true, "expires", "past", "shell", "nologin")
+		if r := d.ok(t, "user", lock); !r.changed || r.out["locked"] != "true" {
+			t.Errorf("%+v", r)
+		}
+		if r := d.ok(t, "user", lock); r.changed {
+			t.Error("locked twice")
+		}
+		d.refused(t, "user", account("exists", "update", "expires", "2030-01-02T00:00:00Z"), "cannot expire")
+		if r := d.ok(t, "user", account("state", "absent")); !r.changed {
+			t.Error("nothing was deleted")
+		}
+		if after := d.fingerprint(t); after != before {
+			t.Errorf("something is left:\n%s", diff(before, after))
+		}
+	})
+}

@@ -25,7 +25,7 @@ if [ "$a_state" = absent ]; then
   if [ "$a_if_empty" = true ] && [ -n "$v_mem" ]; then _say "kept: group $a_name has members: $v_mem"; return 0; fi
   _changed
   if [ "$M" = check ]; then _say "would delete group $a_name"; return 0; fi
-  if command -v groupdel >/dev/null 2>&1; then lib_retry groupdel -- "$a_name"; else lib_retry delgroup -- "$a_name"; fi
+  if command -v groupdel >/dev/null 2>&1; then lib_retry groupdel -- "$a_name"; else lib_retry delgroup "$a_name"; fi
   group_scan
   [ -z "$v_line" ] || lib_no "groupdel (exit $v_rc): $v_err"
   return
@@ -43,7 +43,7 @@ if command -v groupadd >/dev/null 2>&1; then
   lib_retry groupadd $v_sys ${v_g:+-g "$v_g"} -- "$a_name"
 else
   if [ "$a_system" = true ]; then v_sys=-S; fi
-  lib_retry addgroup $v_sys ${v_g:+-g "$v_g"} -- "$a_name"
+  lib_retry addgroup $v_sys ${v_g:+-g "$v_g"} "$a_name"
 fi
 if [ $v_rc -ne 0 ]; then lib_no "groupadd (exit $v_rc): $v_err"; return 1; fi
 group_scan

@@ -92,7 +92,7 @@ if [ "$a_state" = absent ]; then
   done
 else
   for v_g in $v_missing; do
-    if command -v groupadd >/dev/null 2>&1; then lib_retry groupadd -- "$v_g"; else lib_retry addgroup -- "$v_g"; fi
+    if command -v groupadd >/dev/null 2>&1; then lib_retry groupadd -- "$v_g"; else lib_retry addgroup "$v_g"; fi
     if [ $v_rc -ne 0 ]; then lib_no "groupadd $v_g (exit $v_rc): $v_err"; v_bad=1; break; fi
     v_created="$v_created $v_g"
   done

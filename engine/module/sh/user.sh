@@ -95,8 +95,9 @@ user_adduser() {
   v_mk= v_sys= v_u=
   if [ "$a_create_home" = false ]; then v_mk=-H; fi
   if [ "$a_system" = true ]; then v_sys=-S; fi
+  if [ "$v_want" -gt 60000 ]; then user_lines; return; fi
   if [ "$v_want" -gt 0 ]; then v_u=$v_want; fi
-  lib_retry adduser -D $v_mk $v_sys -g "$a_comment" -h "$v_home" -s "$v_sh" ${v_u:+-u "$v_u"} -- "$a_name"
+  lib_retry adduser -D $v_mk $v_sys -g "$a_comment" -h "$v_home" -s "$v_sh" ${v_u:+-u "$v_u"} "$a_name"
   if [ $v_rc -ne 0 ]; then lib_no "adduser (exit $v_rc): $v_err"; return 1; fi
   lib_lock || return 1
   lib_edit /etc/shadow '$1==n {$2=value} {print}' "$v_star"
@@ -104,6 +105,24 @@ user_adduser() {
   lib_unlock
   if [ "$a_create_home" != false ]; then chmod 0700 "$v_home"; fi
   return $v_rc
+}
+
+# user_lines makes an account as adduser does, for a uid beyond its range.
+user_lines() {
+  case $a_comment$v_sh in *'\'*) lib_no "a comment cannot contain a backslash on this device"; return 1 ;; esac
+  if grep -qs "^[^:]*:[^:]*:$v_want:" /etc/group; then lib_no "gid $v_want is taken already"; return 1; fi
+  v_bad=0
+  v_add='{print} END{print value}'
+  lib_lock || return 1
+  lib_edit /etc/passwd "$v_add" "$a_name:x:$v_want:$v_want:$a_comment:$v_home:$v_sh" &&
+    lib_edit /etc/shadow "$v_add" "$a_name:$v_star:$(($(date +%s) / 86400)):0:99999:7:::" &&
+    lib_edit /etc/group "$v_add" "$a_name:x:$v_want:" || v_bad=1
+  lib_unlock
+  if [ $v_bad -eq 0 ] && [ "$a_create_home" != false ]; then
+    if [ -d /etc/skel ]; then cp -R /etc/skel "$v_home"; else mkdir "$v_home"; fi
+    chown -R "$v_want:$v_want" "$v_home" && chmod 0700 "$v_home" || v_bad=1
+  fi
+  return $v_bad
 }
 
 user_update() {
@@ -114,7 +133,10 @@ user_update() {
     user_shell "$a_shell" || return 1
     if [ "$v_sh" != "$v_shell" ]; then v_s=1 v_what="$v_what shell"; fi
   fi
-  if [ -n "$a_expires" ] && [ "$v_spexp" != "$v_day" ]; then
+  # Accounts of busybox cannot expire; what is to be locked is locked all the same.
+  if [ "$a_expires:$a_locked" = past:true ] && ! command -v usermod >/dev/null 2>&1; then
+    :
+  elif [ -n "$a_expires" ] && [ "$v_spexp" != "$v_day" ]; then
     v_what="$v_what expiry"
     if [ -n "$v_day" ]; then lib_date "$v_day"; v_e=$v_date; else v_never=1; fi
   fi
@@ -133,7 +155,7 @@ user_update() {
     user_busymod || { user_outputs; return 1; }
   fi
   lib_scan "$a_name" "$v_want"
-  if [ -n "$v_e$v_never" ] && [ "$v_spexp" != "$v_day" ] && [ -z "$v_noexp" ]; then user_no "the expiry of $a_name was not stored"; return 1; fi
+  if [ -n "$v_e$v_never" ] && [ "$v_spexp" != "$v_day" ]; then user_no "the expiry of $a_name was not stored"; return 1; fi
   case $v_l:$v_pwhash in
   -L:'!'* | :*) ;;
   -L:*) user_no "account $a_name is not locked after usermod"; return 1 ;;
@@ -143,14 +165,9 @@ user_update() {
   user_outputs
 }
 
-# user_busymod changes an account where only busybox is there. Such systems
-# have no expiry: past is accepted together with a lock, a time is not.
+# user_busymod changes an account where only busybox is there.
 user_busymod() {
-  if [ -n "$v_e$v_never" ]; then
-    v_noexp=1
-    if [ "$a_expires" != past ] || [ "$a_locked" != true ]; then lib_no "this device has no usermod: busybox accounts cannot expire"; return 1; fi
-    _say "accounts of busybox cannot expire: $a_name is locked instead"
-  fi
+  if [ -n "$v_e$v_never" ]; then lib_no "this device has no usermod: busybox accounts cannot expire"; return 1; fi
   lib_lock || return 1
   v_bad=0
   if [ -n "$v_s" ]; then lib_edit /etc/passwd '$1==n {$7=value} {print}' "$v_sh" || v_bad=1; fi
@@ -227,9 +244,16 @@ user_delete() {
 }
 
 user_userdel() {
+  if ! command -v userdel >/dev/null 2>&1; then
+    lib_lock || return 1
+    lib_edit /etc/passwd '$1!=n'
+    v_rc=$?
+    lib_unlock
+    return $v_rc
+  fi
   v_round2=0
   while :; do
-    if command -v userdel >/dev/null 2>&1; then lib_retry userdel -- "$a_name"; else lib_retry deluser -- "$a_name"; fi
+    lib_retry userdel -- "$a_name"
     case $v_rc in 0 | 6) return 0 ;; esac
     v_round2=$((v_round2 + 1))
     if [ $v_rc -ne 8 ] || [ $v_round2 -gt 5 ]; then lib_no "userdel (exit $v_rc): $v_err"; return 1; fi
@@ -243,7 +267,7 @@ user_userdel() {
   done
 }
 
-v_created= v_conflict= v_noexp= v_gone=
+v_created= v_conflict= v_gone=
 lib_name "$a_name" || return 1
 lib_number "$a_uid" uid || return 1
 v_want=${a_uid:-0}
