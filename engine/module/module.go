@@ -111,7 +111,8 @@ type Outcome struct {
 	Outputs map[string]any
 }
 
-// Result fields that every registered step has besides its module's outputs.
+// Common are the result fields that every registered step has besides its
+// module's outputs.
 var Common = []Field{
 	{Name: "rc", Type: lang.Int, Doc: "exit status; 0 when skipped"},
 	{Name: "stdout", Type: lang.String, Doc: "standard output, without the last newline; at most 1 MiB"},

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"runner/engine/secret"
@@ -274,14 +275,7 @@ func Text(v any) string {
 	case secret.Value:
 		return v.Reveal()
 	case []string:
-		var s string
-		for i, e := range v {
-			if i > 0 {
-				s += "\n"
-			}
-			s += e
-		}
-		return s
+		return strings.Join(v, "\n")
 	default:
 		return fmt.Sprint(v)
 	}
