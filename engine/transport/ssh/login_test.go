@@ -528,9 +528,11 @@ func TestDialErrorsSayThePhase(t *testing.T) {
 					return
 				}
 				_, _ = c.Write([]byte(say))
-				if say != "" {
-					_ = c.Close()
+				if say == "" {
+					defer func() { _ = c.Close() }() // silent until the test ends
+					continue
 				}
+				_ = c.Close()
 			}
 		}()
 		return ln.Addr().String()
@@ -588,5 +590,6 @@ func secondServer(t *testing.T, m *lab.Machine) string {
 	if _, err := m.Shell(t.Context(), "sed '/^Port/d;/^ListenAddress/d;/^PidFile/d' /etc/ssh/sshd_config >/etc/ssh/second; /usr/sbin/sshd -f /etc/ssh/second -o ListenAddress=127.0.0.1:"+port+" -o PidFile=none </dev/null 2>&1"); err != nil {
 		t.Fatal(err)
 	}
+	wait(t, m, "ssh-keyscan -T 1 -p "+port+" 127.0.0.1 2>/dev/null | grep -q ssh-") // it listens after it has gone to the background
 	return addr
 }
