@@ -70,6 +70,7 @@ func (a *app) grantList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.noteEmpty(len(cs), all || len(f.States) == 1, "no grant is open; --all shows those that are over")
 			return a.answerCases(cs)
 		},
 	}.command()

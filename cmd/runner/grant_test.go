@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -246,6 +248,32 @@ func TestSecretsAreHandedOutOnce(t *testing.T) {
 	stdout, _, code = s.until(t, t.Context(), "root", true, "grant", "request", "web-admin")
 	if code != 0 || !strings.Contains(stdout, "\npassword  ") {
 		t.Errorf("on a terminal: exit %d\n%s", code, stdout)
+	}
+}
+
+// Who brings a public key gets an account that takes it, and no secret.
+func TestOwnPublicKeyNeedsNoSecret(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, line, err := ssh.MarshalKey(private, "ana@laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "id.pub")
+	if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := s.as(t, "ana", "grant", "request", "web-admin", "-p", "public_key=@"+file)
+	if code != 0 || !strings.Contains(stdout, "log in ") || strings.Contains(stdout, "password") {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	g := must[[]grantJSON](t, s, 0, "ana", "grant", "list")[0]
+	if err := s.login(t, g.Account, "", string(pem.EncodeToMemory(block))); err != nil {
+		t.Errorf("log in with the own key: %v", err)
 	}
 }
 

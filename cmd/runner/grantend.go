@@ -89,6 +89,9 @@ func (a *app) finish(ctx context.Context, e *engine.Engine, c grant.Case) (grant
 		if err := pause(ctx, pollEvery); err != nil {
 			return c, err
 		}
+		if _, err := e.Reap(ctx); err != nil { // that process may have died
+			return c, err
+		}
 		var err error
 		if c, err = e.Store.Case(ctx, c.Grant.ID); err != nil {
 			return c, err

@@ -78,7 +78,7 @@ func (r *request) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := a.warnUnattended(ctx); err != nil {
+	if err := a.warnUnattended(context.WithoutCancel(ctx)); err != nil { // what is stored now has to be ended
 		return err
 	}
 	if r.noWait {
@@ -216,6 +216,9 @@ func (r *request) create(ctx context.Context, c grant.Case) (grant.Case, error) 
 		a.doing("waiting for another job on " + c.Grant.Device)
 		_ = pause(work, pollEvery) // at its end the grant is read once more
 		keep := context.WithoutCancel(ctx)
+		if _, err := r.eng.Reap(keep); err != nil { // what is waited for may be dead
+			return c, err
+		}
 		if err := r.eng.Store.Change(keep, id, func(c *grant.Case) error { c.Expire(a.now()); return nil }); err != nil {
 			return c, err
 		}

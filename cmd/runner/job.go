@@ -60,6 +60,7 @@ first.`,
 			if err != nil {
 				return err
 			}
+			a.noteEmpty(len(js), all || len(f.States) == 1, "no job is open; --all shows those that are done")
 			return a.answer(views, func(w io.Writer) { a.table(w, a.jobTable(views, true)) })
 		},
 	}.command()

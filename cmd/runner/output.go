@@ -214,6 +214,13 @@ func (a *app) table(w io.Writer, t table) {
 	}
 }
 
+// noteEmpty says to people that a list is empty because of what is left out.
+func (a *app) noteEmpty(n int, whole bool, text string) {
+	if n == 0 && !whole && !a.machine() {
+		a.say("%s", text)
+	}
+}
+
 // field is a line of a description.
 type field struct{ name, text string }
 

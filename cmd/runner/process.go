@@ -43,14 +43,18 @@ func effectiveUser() (string, error) {
 	return u.Username, nil
 }
 
-// untilSignal returns a context that ends at the first request to stop. The
-// second one ends the process in the usual way.
+// sameSignal is how long further signals count as the first one: some senders
+// signal a process and then its group.
+const sameSignal = time.Second
+
+// untilSignal returns a context that ends at the first request to stop. A
+// second one, a while later, ends the process in the usual way.
 func untilSignal() (context.Context, func()) {
 	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
 		stops = append(stops, syscall.SIGHUP)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), stops...)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 	return ctx, stop
 }
