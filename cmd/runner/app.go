@@ -30,8 +30,9 @@ type app struct {
 		workspace, output string
 		verbose           bool
 	}
-	color style // of stderr
-	log   *slog.Logger
+	color    style // of stderr
+	outColor style // of stdout
+	log      *slog.Logger
 
 	mu     sync.Mutex // of what is written to stderr
 	bar    string     // the unfinished line on the terminal
@@ -49,7 +50,8 @@ type app struct {
 func newApp(p process) *app {
 	a := &app{process: p, reg: sync.OnceValues(module.Linux), ssh: &ssh.Dialer{}, queues: map[string]*stepQueue{}}
 	a.flags.output = outTable
-	a.color = style(p.errTTY && p.env("NO_COLOR") == "" && p.env("TERM") != "dumb")
+	plain := p.env("NO_COLOR") != "" || p.env("TERM") == "dumb"
+	a.color, a.outColor = style(p.errTTY && !plain), style(p.outTTY && !plain)
 	a.log = slog.New(&logHandler{app: a, level: slog.LevelWarn})
 	a.stored = sync.OnceValues(func() (*store.Store, error) {
 		w, err := a.workspace()

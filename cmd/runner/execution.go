@@ -182,7 +182,7 @@ func (a *app) showBroken(ctx context.Context, s *store.Store, x *grant.Execution
 		return err
 	}
 	for _, st := range steps {
-		_, _ = fmt.Fprintln(a.stdout, "\n"+a.stepLine(st, x.Steps))
+		_, _ = fmt.Fprintln(a.stdout, "\n"+a.outColor.stepLine(st, x.Steps))
 		wanted := func(c grant.Chunk) bool { return c.Step == st.N }
 		if err := a.writeChunks(upTo(journal.Read(ctx, s, x.ID, st.LogFrom), st.LogTo), st.LogFrom, false, wanted); err != nil {
 			return err

@@ -173,7 +173,7 @@ func (t *stepTitles) upTo(n int) error {
 		}
 		t.done = s.N
 		if t.want == nil || t.want[s.N] {
-			if _, err := fmt.Fprintln(t.app.stdout, "-- "+t.app.stepLine(s, t.total)); err != nil {
+			if _, err := fmt.Fprintln(t.app.stdout, "-- "+t.app.outColor.stepLine(s, t.total)); err != nil {
 				return err
 			}
 		}
@@ -184,7 +184,7 @@ func (t *stepTitles) upTo(n int) error {
 // writeChunks writes the chunks of a log that are wanted; the log is read from
 // an offset on. What is left out on purpose is not reported as missing.
 func (a *app) writeChunks(chunks iter.Seq2[grant.Chunk, error], from int64, times bool, wanted func(grant.Chunk) bool) error {
-	style := journal.Style{Color: a.outTTY && a.env("NO_COLOR") == "", Times: times}
+	style := journal.Style{Color: bool(a.outColor), Times: times}
 	var out *journal.Formatter
 	for c, err := range chunks {
 		if err != nil {

@@ -184,7 +184,6 @@ func (t *table) add(alarm bool, cells ...string) {
 
 // table writes rows in columns.
 func (a *app) table(w io.Writer, t table) {
-	color := style(a.outTTY && a.env("NO_COLOR") == "" && a.env("TERM") != "dumb")
 	var rows []row
 	for _, alarm := range []bool{true, false} {
 		for _, r := range t.rows {
@@ -205,9 +204,9 @@ func (a *app) table(w io.Writer, t table) {
 		line = strings.TrimRight(line, " \n")
 		switch {
 		case i < 0:
-			line = color.dim(line)
+			line = a.outColor.dim(line)
 		case rows[i].alarm:
-			line = color.red(line)
+			line = a.outColor.red(line)
 		}
 		i++
 		_, _ = fmt.Fprintln(w, line)

@@ -21,17 +21,17 @@ import (
 // style colours text, or leaves it as it is.
 type style bool
 
-func (s style) paint(sgr, text string) string {
-	if !s || text == "" {
+func (c style) paint(sgr, text string) string {
+	if !c || text == "" {
 		return text
 	}
 	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
 }
 
-func (s style) red(text string) string    { return s.paint("31", text) }
-func (s style) green(text string) string  { return s.paint("32", text) }
-func (s style) yellow(text string) string { return s.paint("33", text) }
-func (s style) dim(text string) string    { return s.paint("2", text) }
+func (c style) red(text string) string    { return c.paint("31", text) }
+func (c style) green(text string) string  { return c.paint("32", text) }
+func (c style) yellow(text string) string { return c.paint("33", text) }
+func (c style) dim(text string) string    { return c.paint("2", text) }
 
 // say writes a message, each of its lines with the name of the program.
 func (a *app) say(format string, args ...any) { a.write("runner: ", fmt.Sprintf(format, args...)) }
@@ -95,7 +95,7 @@ func (a *app) progress(p engine.Progress) {
 		a.doing(about + oneLine(p.Text))
 		return
 	}
-	a.inOrder(attempt, &stepNews{n: p.Step.N, text: about + a.stepLine(*p.Step, p.Total)})
+	a.inOrder(attempt, &stepNews{n: p.Step.N, text: about + a.color.stepLine(*p.Step, p.Total)})
 }
 
 // stepNews is the line of a step that ended.
@@ -160,9 +160,9 @@ func (a *app) rest() {
 }
 
 // stepLine tells what became of a step.
-func (a *app) stepLine(s grant.StepResult, total int) string {
+func (c style) stepLine(s grant.StepResult, total int) string {
 	n := fmt.Sprintf("step %d/%d", s.N, max(s.N, total))
-	text := fmt.Sprintf("%s %q: %s", n, oneLine(s.Name), a.status(s.Status))
+	text := fmt.Sprintf("%s %q: %s", n, oneLine(s.Name), c.status(s.Status))
 	switch {
 	case s.Status == "skipped":
 		if s.Reason != "" {
@@ -181,14 +181,16 @@ func (a *app) stepLine(s grant.StepResult, total int) string {
 }
 
 // status colours the word for what became of a step or an execution.
-func (a *app) status(word string) string {
+func (c style) status(word string) string {
 	switch word {
 	case "ok", "removed", "active":
-		return a.color.green(word)
-	case "changed", "skipped":
-		return a.color.yellow(word)
+		return c.green(word)
+	case "changed":
+		return c.yellow(word)
+	case "skipped":
+		return c.dim(word)
 	case "failed", "unreachable", "interrupted", "conflict":
-		return a.color.red(word)
+		return c.red(word)
 	}
 	return word
 }
