@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -75,7 +76,7 @@ func (w *where) query(from, rest string, limit int) (string, []any) {
 	if len(w.terms) > 0 {
 		q += ` WHERE ` + strings.Join(w.terms, ` AND `)
 	}
-	return q + rest + ` LIMIT $` + strconv.Itoa(len(w.args)+1), append(w.args[:len(w.args):len(w.args)], limit)
+	return q + rest + ` LIMIT $` + strconv.Itoa(len(w.args)+1), append(slices.Clip(w.args), limit)
 }
 
 // casesQuery: what is not of the grant itself is looked for in what it has.

@@ -28,20 +28,20 @@ func at(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
 func kept(t time.Time) time.Time { return time.UnixMilli(t.UnixMilli()).UTC() }
 
 // openStore opens a new store that is closed with the test.
-func openStore(t testing.TB) *store.Store {
-	t.Helper()
-	return openIn(t, t.TempDir()+"/state")
+func openStore(tb testing.TB) *store.Store {
+	tb.Helper()
+	return openIn(tb, tb.TempDir()+"/state")
 }
 
-func openIn(t testing.TB, dir string) *store.Store {
-	t.Helper()
-	s, err := store.Open(t.Context(), dir)
+func openIn(tb testing.TB, dir string) *store.Store {
+	tb.Helper()
+	s, err := store.Open(tb.Context(), dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -152,7 +153,7 @@ func (h *history) create() {
 	if h.pick("foreign job", 8) == 0 {
 		c.Jobs[1].ID = fmt.Sprintf("j-%04d-d", h.pick("of", 5))
 	}
-	snaps := []grant.Snapshot{snap("t", fmt.Sprint(h.pick("template", 2)))}
+	snaps := []grant.Snapshot{snap("t", strconv.Itoa(h.pick("template", 2)))}
 	c.Grant.Plan.Removal = pickOf(h, "pin", snaps[0].Hash, snap("", "0").Hash)
 	h.both(func(s ledger) (any, error) { return nil, s.Create(h.ctx, c, snaps) })
 }
@@ -238,6 +239,6 @@ func (h *history) compare() {
 	for i := range 5 {
 		h.both(func(s ledger) (any, error) { return s.Changes(h.ctx, fmt.Sprintf("g-%04d", i)) })
 		h.both(func(s ledger) (any, error) { return s.Steps(h.ctx, fmt.Sprint("x-", i)) })
-		h.both(func(s ledger) (any, error) { return s.Snapshot(h.ctx, snap("", fmt.Sprint(i)).Hash) })
+		h.both(func(s ledger) (any, error) { return s.Snapshot(h.ctx, snap("", strconv.Itoa(i)).Hash) })
 	}
 }

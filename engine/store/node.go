@@ -176,7 +176,7 @@ func (s *Store) stillKnown(ctx context.Context, id string) (known bool, err erro
 // shared lock, so that those who ask at the same time do not take each other
 // for the node.
 func (s *Store) alive(id string) (bool, error) {
-	if checkID("node", id) != nil {
+	if !validID(id) {
 		return false, nil // never joined; and it could name a file elsewhere
 	}
 	f, err := os.Open(s.lockPath(id))
@@ -243,7 +243,7 @@ func (s *Store) Forget(ctx context.Context, id string) error {
 	if err == nil {
 		err = s.removeNode(ctx, id)
 	}
-	if err == nil && checkID("node", id) == nil {
+	if err == nil && validID(id) {
 		err = s.removeLock(id)
 	}
 	return s.main.explain("forget node "+id, err)

@@ -136,10 +136,14 @@ func normalChange(c grant.Change) grant.Change {
 
 // checkID refuses what could not name a file on a device.
 func checkID(what, id string) error {
-	if id == "" || strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+	if !validID(id) {
 		return fmt.Errorf("%s id %q: only a-z, 0-9 and - are allowed", what, id)
 	}
 	return nil
+}
+
+func validID(id string) bool {
+	return id != "" && strings.Trim(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // checkCase refuses a case that no store could hold.

@@ -46,7 +46,7 @@ func TestOpenRefusesStateThatOthersMayEnter(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []os.FileMode{0o750, 0o701, 0o720} {
 		dir := t.TempDir()
-		ok(t, os.Chmod(dir, mode)) //nolint:gosec // that is the point
+		ok(t, os.Chmod(dir, mode))
 		_, err := store.Open(t.Context(), dir)
 		if err == nil || !strings.Contains(err.Error(), "chmod 700 "+dir) {
 			t.Errorf("mode %v: got %v", mode, err)
@@ -61,7 +61,7 @@ func TestOpenTightensACopiedDatabase(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir() + "/state"
 	ok(t, must[*store.Store](t)(store.Open(t.Context(), dir)).Close())
-	ok(t, os.Chmod(dir+"/runner.db", 0o644)) //nolint:gosec // that is the point
+	ok(t, os.Chmod(dir+"/runner.db", 0o644))
 	openIn(t, dir)
 	info, err := os.Stat(dir + "/runner.db")
 	ok(t, err)

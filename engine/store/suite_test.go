@@ -58,7 +58,7 @@ var (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t testing.TB) ledger{
-		"sqlite": func(t testing.TB) ledger { t.Helper(); return openStore(t) },
+		"sqlite": func(tb testing.TB) ledger { tb.Helper(); return openStore(tb) },
 		"memory": func(testing.TB) ledger { return store.NewMemory() },
 	} {
 		for behaviour, test := range map[string]func(*testing.T, ledger){

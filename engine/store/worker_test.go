@@ -39,6 +39,10 @@ type crew struct {
 
 // worker runs until it is killed or its stdin ends.
 func worker(args []string, in io.Reader, out io.Writer) {
+	if args[0] == "locks" {
+		_, _ = io.WriteString(out, locks(args[1]))
+		return
+	}
 	stop := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(io.Discard, in)
@@ -48,6 +52,24 @@ func worker(args []string, in io.Reader, out io.Writer) {
 	if err := w.work(args[0], stop); err != nil {
 		w.say("error", err.Error())
 	}
+}
+
+// locks says whether another process has SQLite's shared lock on a database
+// (os_unix.c: 510 bytes after the pending byte at 1 GiB and the reserved one).
+func locks(path string) string {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	l := unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<30 + 2, Len: 510}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &l); err != nil {
+		return err.Error()
+	}
+	if l.Type == unix.F_UNLCK {
+		return "free\n"
+	}
+	return "held\n"
 }
 
 // say writes one line at once: what the parent read was committed.
