@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"runner/engine"
+	"runner/engine/executor"
 	"runner/engine/grant"
 	"runner/engine/lang"
 	"runner/engine/transport"
@@ -192,6 +193,16 @@ func TestExitCodesFollowErrors(t *testing.T) {
 	} {
 		if got := codeOf(c.err); got != c.want {
 			t.Errorf("%v: exit code %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+func TestFailedUndoIsCounted(t *testing.T) {
+	t.Parallel()
+	step := &executor.StepError{}
+	for want, err := range []error{nil, errors.Join(fmt.Errorf("x: %w", step)), errors.Join(errors.Join(step, fmt.Errorf("undoing it: %w", step)), nil)} {
+		if got := stepErrors(err); got != want {
+			t.Errorf("%v: %d, want %d", err, got, want)
 		}
 	}
 }

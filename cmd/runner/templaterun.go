@@ -202,6 +202,9 @@ func (r *templateRun) explain(ctx context.Context, t *template.Template, res *en
 	case t.OnFailure == "keep":
 		out.code = exitLeft
 		out.hints = append(out.hints, "the template says on_failure: keep, so what it changed was left")
+	case stepErrors(err) > 1: // the second one is of the undo
+		out.code = exitLeft
+		out.hints = append(out.hints, "not all of it could be undone; nothing cleans up after an ad hoc run")
 	case len(res.Conflicts) > 0:
 		out.code = exitLeft
 		for _, c := range res.Conflicts {
@@ -218,4 +221,21 @@ func (r *templateRun) explain(ctx context.Context, t *template.Template, res *en
 	}
 	out.hints = append(out.hints, "runner execution show "+res.Execution.ID+" --failed")
 	return out
+}
+
+// stepErrors counts the steps that failed in err.
+func stepErrors(err error) int {
+	if _, is := err.(*executor.StepError); is { //nolint:errorlint // the tree is walked here
+		return 1
+	}
+	n := 0
+	switch e := err.(type) { //nolint:errorlint // likewise
+	case interface{ Unwrap() []error }:
+		for _, sub := range e.Unwrap() {
+			n += stepErrors(sub)
+		}
+	case interface{ Unwrap() error }:
+		n = stepErrors(e.Unwrap())
+	}
+	return n
 }
