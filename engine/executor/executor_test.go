@@ -197,9 +197,12 @@ func TestRevertUndoesOnlyWhatItFindsUnchanged(t *testing.T) {
 		{Seq: 3, Module: "put", Object: "obj:gone", State: executor.Done, Before: "absent", After: "x", Undo: undo("gone")},
 		{Seq: 4, Module: "put", Object: "obj:maybe", State: executor.Intended, Before: "absent", Undo: undo("maybe")},
 		{Seq: 5, Module: "put", Object: "obj:never", State: executor.Intended, Before: "absent", Undo: undo("never")},
+		{Seq: 6, Module: "put", Object: "obj:renewed", State: executor.Done, Before: "absent", After: "x", Undo: undo("renewed")},
+		{Seq: 7, Module: "put", Object: "obj:renewed", State: executor.Done, Before: "x", After: "y", Undo: undo("renewed")},
+		{Seq: 8, Module: "put", Object: "obj:replaced", State: executor.Done, Before: "theirs", After: "x", Undo: undo("replaced")},
 	}
 	d := newDevice()
-	d.objects = map[string]string{"obj:ours": "x", "obj:edited": "by somebody", "obj:before": "x", "obj:maybe": "half"}
+	d.objects = map[string]string{"obj:ours": "x", "obj:edited": "by somebody", "obj:before": "x", "obj:maybe": "half", "obj:renewed": "y", "obj:replaced": "x"}
 	var undone []executor.Change
 	res, err := start(t, d, "delete", "  - {name: undo, register: u, revert: {of: created}}\n", func(r *executor.Run) {
 		r.Recorded = rec
@@ -208,21 +211,21 @@ func TestRevertUndoesOnlyWhatItFindsUnchanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"obj:edited": "by somebody", "obj:before": "x"}
+	want := map[string]string{"obj:edited": "by somebody", "obj:before": "x", "obj:replaced": "x"}
 	if diff := cmp.Diff(want, d.objects); diff != "" {
 		t.Fatal(diff)
 	}
-	if diff := cmp.Diff([]string{"obj:maybe", "obj:ours"}, d.applied); diff != "" {
+	if diff := cmp.Diff([]string{"obj:renewed", "obj:maybe", "obj:ours"}, d.applied); diff != "" {
 		t.Fatalf("undone in the wrong order or not: %s", diff)
 	}
-	if got := res.Steps[0].Values["conflicts"]; cmp.Diff([]any{"obj:edited"}, got) != "" {
+	if got := res.Steps[0].Values["conflicts"]; cmp.Diff([]any{"obj:replaced", "obj:edited"}, got) != "" {
 		t.Fatalf("conflicts %v", got)
 	}
 	states := map[string]string{}
 	for _, c := range undone {
 		states[c.Object] = c.State
 	}
-	if diff := cmp.Diff(map[string]string{"obj:ours": "undone", "obj:edited": "conflict", "obj:gone": "undone", "obj:maybe": "undone", "obj:never": "undone"}, states); diff != "" {
+	if diff := cmp.Diff(map[string]string{"obj:ours": "undone", "obj:edited": "conflict", "obj:gone": "undone", "obj:maybe": "undone", "obj:never": "undone", "obj:renewed": "undone", "obj:replaced": "conflict"}, states); diff != "" {
 		t.Fatal(diff)
 	}
 }

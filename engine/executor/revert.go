@@ -96,14 +96,42 @@ func (x *run) settled(st *template.Step) {
 	x.finish(st.Register, r)
 }
 
-// undoable returns the recorded changes that a revert has to look at, newest first.
+// undoable returns what a revert has to look at, newest object first. All that
+// was recorded of one object counts as one change: what it was before the
+// first of them and is after the last.
 func (x *run) undoable(except []string) (todo []Change) {
-	for _, c := range slices.Backward(x.Recorded) {
-		if (c.State == Done || c.State == Intended) && c.Undo != nil && !slices.Contains(except, c.Module) && c.Before != c.After {
+	for _, c := range x.Recorded {
+		if c.State != Done && c.State != Intended || c.Undo == nil || slices.Contains(except, c.Module) {
+			continue
+		}
+		i := slices.IndexFunc(todo, func(o Change) bool { return o.Object == c.Object })
+		if i < 0 {
 			todo = append(todo, c)
+			continue
+		}
+		m := &todo[i]
+		m.After, m.Undo = c.After, c.Undo
+		if c.State == Intended {
+			m.State = Intended // somewhere on the way, so what it is now is not known
 		}
 	}
+	todo = slices.DeleteFunc(todo, func(c Change) bool { return c.Before == c.After && c.State == Done })
+	slices.Reverse(todo)
 	return todo
+}
+
+// closed returns the recorded changes of the objects in todo with the state
+// that these came to.
+func (x *run) closed(todo []Change) (all []Change) {
+	for _, c := range x.Recorded {
+		for _, t := range todo {
+			if t.Object == c.Object && (c.State == Done || c.State == Intended) {
+				c.State = t.State
+				all = append(all, c)
+			}
+		}
+	}
+	return all
 }
 
 // undo works through the recorded changes in reverse.
@@ -132,7 +160,8 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 		switch {
 		case known && (now == c.Before || c.Before == "?" && now == "absent"):
 			c.State = Undone
-		case !known, now != c.After && c.State == Done && !force:
+		case !known, c.Before != "absent" && c.Before != "?", now != c.After && c.State == Done && !force:
+			// Undoing takes an object away: one that was there before stays as it is.
 			c.State = Conflict
 			conflicts = append(conflicts, c.Object)
 		default:
@@ -160,7 +189,7 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 		undone = append(undone, acted[i].Object)
 	}
 	if x.Undone != nil {
-		if err := x.Undone(ctx, todo); err != nil {
+		if err := x.Undone(ctx, x.closed(todo)); err != nil {
 			return undone, conflicts, err
 		}
 	}
