@@ -20,10 +20,13 @@ import (
 type AdHoc struct {
 	Template   *template.Template
 	Connection *inventory.Connection
-	Params     map[string]any
-	Mode       transport.Mode
-	NoFuse     bool
-	FromStep   int
+	// Dialled, when it is there, returns the connection that was begun before
+	// the template was read.
+	Dialled  func() (transport.Conn, error)
+	Params   map[string]any
+	Mode     transport.Mode
+	NoFuse   bool
+	FromStep int
 }
 
 // AdHocResult is what became of one.
@@ -92,21 +95,25 @@ func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Resu
 	var out AdHocResult
 	params, err := a.Template.Resolve(nil, a.Params, env, generate)
 	if err != nil {
-		return nil, out, &InputError{err.Error()}
+		return nil, out, badInput(err)
 	}
 	for _, v := range params {
 		if s, is := v.(secret.Value); is && !s.IsZero() {
 			if err := w.mask.Add(s); err != nil {
-				return nil, out, &InputError{err.Error()}
+				return nil, out, badInput(err)
 			}
 		}
 	}
 	env["params"] = params
 	if err := evalVars(a.Template, env); err != nil {
-		return nil, out, &InputError{err.Error()}
+		return nil, out, badInput(err)
 	}
 	start := w.e.Now()
-	conn, err := w.e.Dialer.Dial(ctx, a.Connection)
+	dial := a.Dialled
+	if dial == nil {
+		dial = func() (transport.Conn, error) { return w.e.Dialer.Dial(ctx, a.Connection) }
+	}
+	conn, err := dial()
 	w.exec.Connect = w.e.Now().Sub(start)
 	if err != nil {
 		return nil, out, err
@@ -116,6 +123,7 @@ func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Resu
 	run := executor.Run{
 		Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
 		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs,
+		Look: a.Template.OnFailure != "keep",
 	}
 	res, err := executor.Do(ctx, run)
 	if _, step := errors.AsType[*executor.StepError](err); step && a.Template.OnFailure != "keep" && a.Mode == transport.Apply {

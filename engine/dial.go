@@ -87,9 +87,12 @@ func (d *SSHDialer) config(ctx context.Context, c *inventory.Connection) (ssh.Co
 	return cfg, nil
 }
 
+// secretCode is the code of errors about runner's own secrets.
+const secretCode = "auth.secret"
+
 // configError is a failure from before anything was sent.
 func configError(device string, err error) error {
-	return &transport.Error{Phase: transport.PhaseAuth, Device: device, Code: "auth.secret", SafeToRetry: true, Step: -1, Err: err}
+	return &transport.Error{Phase: transport.PhaseAuth, Device: device, Code: secretCode, SafeToRetry: true, Step: -1, Err: err}
 }
 
 // auth reads the secret that the connection logs in with.

@@ -135,10 +135,19 @@ type DeniedError struct {
 func (e *DeniedError) Error() string { return e.Reason }
 
 // InputError says that a request asks for something that cannot be.
-type InputError struct{ Reason string }
+type InputError struct {
+	Reason string
+	Err    error // the cause, if it is an error of its own
+}
 
 // Error returns the reason.
 func (e *InputError) Error() string { return e.Reason }
+
+// Unwrap returns the cause.
+func (e *InputError) Unwrap() error { return e.Err }
+
+// badInput turns an error into one about the request.
+func badInput(err error) error { return &InputError{Reason: err.Error(), Err: err} }
 
 // Limits of a grant's clock.
 const (

@@ -33,7 +33,7 @@ func (w *work) remove(ctx context.Context) error {
 	}
 	conn, cn, err := w.dial(ctx)
 	if err != nil {
-		return w.again(ctx, err, "device not reached", nil)
+		return w.again(ctx, err, notReached(err), nil)
 	}
 	defer conn.Close()
 	res, err := w.ladder(ctx, tpl, steps, conn, cn)
@@ -183,6 +183,20 @@ func lockedAt(res *executor.Result) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// notReached names what kept runner from talking to the device.
+func notReached(err error) string {
+	te, is := errors.AsType[*transport.Error](err)
+	switch {
+	case !is:
+		return "runner itself"
+	case te.Code == secretCode:
+		return "the secret that runner logs in with cannot be read"
+	case te.Phase == transport.PhaseResolve, te.Phase == transport.PhaseDial:
+		return "device not reached"
+	}
+	return "device refuses runner (" + string(te.Phase) + ")"
 }
 
 // blocker names what kept a removal from finishing.

@@ -44,7 +44,7 @@ type handover struct {
 func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 	cred := e.Inventory.Credentials[a.Credential]
 	if cred == nil {
-		return grant.Case{}, &InputError{e.unknownCredential(a.Credential)}
+		return grant.Case{}, &InputError{Reason: e.unknownCredential(a.Credential)}
 	}
 	if err := allowed(cred, a); err != nil {
 		return grant.Case{}, err
@@ -62,7 +62,7 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 	}
 	conn, err := e.Inventory.Resolve(cred.Name)
 	if err != nil {
-		return grant.Case{}, &InputError{err.Error()}
+		return grant.Case{}, badInput(err)
 	}
 	now := e.Now()
 	g := grant.Grant{
@@ -155,7 +155,7 @@ func duration(cred *inventory.Credential, asked time.Duration) (time.Duration, e
 	case asked == 0:
 		return cred.JIT.Duration, nil
 	case asked < time.Minute:
-		return 0, &InputError{fmt.Sprintf("--for %s is too short: one minute is the least", asked)}
+		return 0, &InputError{Reason: fmt.Sprintf("--for %s is too short: one minute is the least", asked)}
 	case asked > cred.JIT.MaxDuration:
 		return 0, &DeniedError{Reason: fmt.Sprintf("--for %s is longer than credential %s allows (%s)", asked, cred.Name, cred.JIT.MaxDuration)}
 	}
@@ -185,17 +185,17 @@ func denyExisting(g grant.Grant) error {
 // slots returns the templates of the credential.
 func (e *Engine) slots(cred *inventory.Credential) (forward, removal *template.Template, err error) {
 	if cred.JIT.Type != "" && cred.JIT.Type != "create_delete" {
-		return nil, nil, &InputError{fmt.Sprintf("credential %s has jit type %s: this runner does create_delete only", cred.Name, cred.JIT.Type)}
+		return nil, nil, &InputError{Reason: fmt.Sprintf("credential %s has jit type %s: this runner does create_delete only", cred.Name, cred.JIT.Type)}
 	}
 	if forward, err = e.Templates.Get(template.Create, cred.JIT.Create); err != nil {
-		return nil, nil, &InputError{err.Error()}
+		return nil, nil, badInput(err)
 	}
 	if removal, err = e.Templates.Get(template.Delete, cred.JIT.Delete); err != nil {
-		return nil, nil, &InputError{err.Error()}
+		return nil, nil, badInput(err)
 	}
 	for _, t := range []*template.Template{forward, removal} {
 		if !t.Enabled {
-			return nil, nil, &InputError{fmt.Sprintf("template %s/%s is not enabled", t.Kind, t.Name)}
+			return nil, nil, &InputError{Reason: fmt.Sprintf("template %s/%s is not enabled", t.Kind, t.Name)}
 		}
 	}
 	return forward, removal, nil
@@ -205,7 +205,7 @@ func (e *Engine) slots(cred *inventory.Credential) (forward, removal *template.T
 func accountName(cred *inventory.Credential) (string, error) {
 	v, err := cred.Account.Eval(lang.Env{"id": secret.NewID()})
 	if err != nil {
-		return "", &InputError{fmt.Sprintf("account name of credential %s: %v", cred.Name, err)}
+		return "", &InputError{Reason: fmt.Sprintf("account name of credential %s: %v", cred.Name, err)}
 	}
 	return fmt.Sprint(v), nil
 }
@@ -228,13 +228,13 @@ func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *i
 	}
 	for _, own := range []string{"username", "uid"} {
 		if given[own] != nil || cred.Params[own] != nil {
-			return &InputError{fmt.Sprintf("param %s cannot be given: every grant gets an account of its own, named by the credential's account pattern", own)}
+			return &InputError{Reason: fmt.Sprintf("param %s cannot be given: every grant gets an account of its own, named by the credential's account pattern", own)}
 		}
 	}
 	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(conn, 0)}
 	params, err := forward.Resolve(cred.Params, given, env, generate)
 	if err != nil {
-		return &InputError{err.Error()}
+		return badInput(err)
 	}
 	open := map[string]any{}
 	hand.Secrets = map[string]string{}
@@ -257,7 +257,7 @@ func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *i
 	}
 	back, err := removalPins(removal, open, cred.Params, env)
 	if err != nil {
-		return &InputError{fmt.Sprintf("credential %s, template %s/%s: %v", cred.Name, removal.Kind, removal.Name, err)}
+		return &InputError{Reason: fmt.Sprintf("credential %s, template %s/%s: %v", cred.Name, removal.Kind, removal.Name, err)}
 	}
 	if g.Plan.Params, err = json.Marshal(pins{Forward: open, Removal: back}); err != nil {
 		return fmt.Errorf("engine: params: %w", err)

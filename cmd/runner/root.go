@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -15,6 +16,10 @@ import (
 
 // run is the program: a function of its arguments and its process.
 func run(args []string, p process) int {
+	if p.env("GOGC") == "" {
+		// A command is over before a collection pays: the first comes at 16 MiB.
+		debug.SetGCPercent(400)
+	}
 	ctx, stop := untilSignal()
 	defer stop()
 	return runUntil(ctx, args, p)

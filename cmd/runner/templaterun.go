@@ -75,7 +75,11 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	}
 	late := a.lazyStore() // opens while the device is being reached
 	resolve := sync.OnceValues(r.connection)
-	go func() { _, _ = resolve() }() // reads inventories while the template is read
+	w, err := a.workspace()
+	if err != nil {
+		return err
+	}
+	dialled := r.begin(ctx, w, resolve) // reads inventories and connects while the template is read
 	t, err := a.findTemplate(name)
 	if err != nil {
 		return err
@@ -92,12 +96,34 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 		return err
 	}
 	e.Node = nodeName()
-	run := engine.AdHoc{Template: t, Connection: conn, Params: given.values, NoFuse: r.noFuse, FromStep: r.fromStep}
+	run := engine.AdHoc{Template: t, Connection: conn, Dialled: dialled, Params: given.values, NoFuse: r.noFuse, FromStep: r.fromStep}
 	if r.check {
 		run.Mode = transport.Check
 	}
 	res, err := e.RunTemplate(ctx, run)
 	return r.conclude(ctx, t, &res, err)
+}
+
+// begin connects in the background. What it returns waits for the connection;
+// one that nobody asks for is closed with the dialer.
+func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (*inventory.Connection, error)) func() (transport.Conn, error) {
+	type dialled struct {
+		conn transport.Conn
+		err  error
+	}
+	done := make(chan dialled, 1)
+	go func() {
+		var d dialled
+		cn, err := resolve()
+		if d.err = err; err == nil {
+			d.conn, d.err = r.app.dialer(w).Dial(ctx, cn)
+		}
+		done <- d
+	}()
+	return func() (transport.Conn, error) {
+		d := <-done
+		return d.conn, d.err
+	}
 }
 
 // connection resolves --device or --credential.

@@ -108,7 +108,10 @@ type Run struct {
 	NoFuse   bool // a batch for each step
 	FromStep int  // skip steps before this number
 
-	Record   Recorder // nil: changes are kept in the Result only
+	Record Recorder // nil: changes are kept in the Result only
+	// Look, without Record, has every object looked at in the same batch before
+	// the first step changes one, so that a failed run can be undone.
+	Look     bool
 	Observe  Observer // may be nil
 	Recorded []Change // what revert: {of: created} undoes
 	// Undone is told what became of Recorded. May be nil.

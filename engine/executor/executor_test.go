@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"runner/engine/executor"
+	"runner/engine/lang"
 	"runner/engine/module"
 	"runner/engine/transport"
 )
@@ -265,5 +266,33 @@ func TestCallsBeforeAndAfterFrameTheTemplate(t *testing.T) {
 	}
 	if len(before) != 1 || len(res.Calls["look again"]["items"].([]any)) != 2 || len(d.batches) != 2 {
 		t.Fatalf("before %v, after %v, %d batches", before, res.Calls["look again"]["items"], len(d.batches))
+	}
+}
+
+func TestAFailedRunUndoesOnlyWhatItMade(t *testing.T) {
+	t.Parallel()
+	d := newDevice()
+	d.objects["obj:theirs"] = "before"
+	reg := registry(t)
+	tpl := load(t, reg, "delete", `
+  - {name: one, put: {name: ours, value: x}}
+  - {name: two, put: {name: theirs, value: y}}
+  - {name: bang, say: boom}
+`)
+	r := executor.Run{Steps: tpl.Steps, Env: lang.Env{"params": map[string]any{"name": "a", "on": true}}, Conn: d, Modules: reg, ID: "x-1", Look: true}
+	res, err := executor.Do(t.Context(), r)
+	if _, ok := errors.AsType[*executor.StepError](err); !ok || len(d.batches) != 1 {
+		t.Fatalf("%v, %d batches", err, len(d.batches))
+	}
+	r.Recorded, r.ID = res.Changes, "x-1-undo"
+	undone, conflicts, err := executor.Revert(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"obj:theirs": "y"}, d.objects); diff != "" {
+		t.Fatal(diff)
+	}
+	if cmp.Diff([]string{"obj:ours"}, undone) != "" || cmp.Diff([]string{"obj:theirs"}, conflicts) != "" {
+		t.Fatalf("undone %v, conflicts %v", undone, conflicts)
 	}
 }

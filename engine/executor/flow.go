@@ -25,7 +25,8 @@ type run struct {
 	names  map[string]*named // registered results
 	known  map[string]bool
 	probed bool
-	seq    int // of the next change
+	would  bool // check mode: a step would have changed something
+	seq    int  // of the next change
 	tail   []*item
 }
 

@@ -48,7 +48,7 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 	it.step = transport.Step{
 		N: it.n, Name: st.Name, Mode: x.Mode, Timeout: st.Timeout, Retries: st.Retries, Delay: st.Delay,
 		Body:     transport.Body{Name: st.Module.Name, Text: st.Module.Sh, Lib: st.Module.Lib},
-		Continue: st.OnError == "continue",
+		Continue: st.OnError == "continue" || x.Mode == transport.Check,
 	}
 	if it.step.Timeout == 0 {
 		it.step.Timeout = x.Timeout

@@ -158,9 +158,9 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 		c := &todo[i]
 		now, known := said[it.n].state(it, c.Object)
 		switch {
-		case known && (now == c.Before || c.Before == "?" && now == "absent"):
+		case known && (now == c.Before || now == "absent"):
 			c.State = Undone
-		case !known, c.Before != "absent" && c.Before != "?", now != c.After && c.State == Done && !force:
+		case !known, c.Before != "absent", now != c.After && c.State == Done && !force:
 			// Undoing takes an object away: one that was there before stays as it is.
 			c.State = Conflict
 			conflicts = append(conflicts, c.Object)

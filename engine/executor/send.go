@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
 
+	"runner/engine/module"
 	"runner/engine/transport"
 )
 
@@ -44,8 +46,11 @@ func (x *run) send(ctx context.Context, items []*item) (int, error) {
 			return len(items), err
 		}
 	}
+	looks, owner := x.looks(items)
 	for tries := 0; ; tries++ {
-		said, err := x.exchange(ctx, items, x.Takeover && x.batch == 0)
+		said, err := x.exchange(ctx, append(looks, items...), x.Takeover && x.batch == 0)
+		x.seen(owner, said)
+		looks = nil // a repeated step is not looked at again
 		ran, err := x.settle(ctx, items, said, err)
 		if err != nil || !items[0].post || len(items) > 1 {
 			return ran, err
@@ -75,14 +80,11 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 	byItem := map[int]*item{}
 	if x.Record != nil && x.Mode == transport.Apply {
 		for _, it := range items {
-			if len(it.objects) == 0 {
-				continue
+			if len(it.objects) > 0 {
+				p := probeOf(it)
+				batch = append(batch, p)
+				byItem[p.n] = it
 			}
-			p := &item{n: 2000000 + it.n, module: it.module, name: it.name, index: -1, step: it.step}
-			p.step.N, p.step.Mode, p.step.Continue = p.n, transport.Probe, true
-			p.step.When, p.step.Until, p.step.ChangedWhen, p.step.FailedWhen = nil, nil, nil, nil
-			batch = append(batch, p)
-			byItem[p.n] = it
 		}
 	}
 	first := !x.probed
@@ -124,6 +126,48 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 		return nil, err
 	}
 	return x.replan(items)
+}
+
+// probeOf is the item that looks at the objects of it and changes nothing.
+func probeOf(it *item) *item {
+	p := &item{n: 2000000 + it.n, module: it.module, name: it.name, index: -1, step: it.step}
+	p.step.N, p.step.Mode, p.step.Continue = p.n, transport.Probe, true
+	p.step.When, p.step.Until, p.step.ChangedWhen, p.step.FailedWhen = nil, nil, nil, nil
+	return p
+}
+
+// looks returns the items that look at what a batch may change, at its head,
+// and whose objects they look at. An argument that only the device will know
+// cannot be looked at: what such a step did is not undone then.
+func (x *run) looks(items []*item) ([]*item, map[int]*item) {
+	if !x.Look || x.Record != nil || x.Mode != transport.Apply {
+		return nil, nil
+	}
+	var out []*item
+	owner := map[int]*item{}
+	for _, it := range items {
+		undo := slices.ContainsFunc(it.objects, func(o module.Object) bool { return o.Undo != nil })
+		if undo && !it.late {
+			p := probeOf(it)
+			out = append(out, p)
+			owner[p.n] = it
+		}
+	}
+	return out, owner
+}
+
+// seen notes what the looks of a batch have found.
+func (x *run) seen(owner map[int]*item, said map[int]*told) {
+	for n, it := range owner {
+		if said[n] == nil {
+			continue
+		}
+		for i := range it.objects {
+			if before, ok := said[n].facts["state."+strconv.Itoa(i)]; ok {
+				x.res.Changes[it.first+i].Before = before
+			}
+		}
+	}
 }
 
 // replan evaluates the arguments of items again, because Probed may have
@@ -285,6 +329,7 @@ func (x *run) settle(ctx context.Context, items []*item, said map[int]*told, err
 		if it.post {
 			continue // decideHere keeps it
 		}
+		r = x.checked(it, r)
 		x.finish(it.st.Register, r)
 		if r.Status == Failed && it.st.OnError != "continue" && failure == nil {
 			failure = x.failed(r)
@@ -294,6 +339,22 @@ func (x *run) settle(ctx context.Context, items []*item, said map[int]*told, err
 		return ran, cerr
 	}
 	return ran, failure
+}
+
+// checked softens a failure in check mode: once a step would have changed
+// something, what later steps need may only be missing because of that.
+func (x *run) checked(it *item, r StepResult) StepResult {
+	if x.Mode != transport.Check {
+		return r
+	}
+	if r.Status == Changed {
+		x.would = true
+	}
+	if r.Status == Failed && x.would {
+		r.Status, r.Reason = Skipped, "cannot be told before the steps above are really done: "+r.Message
+		r.Values = values(outputsOf(it.st), r, nil, "", "")
+	}
+	return r
 }
 
 func (x *run) failed(r StepResult) *StepError {
@@ -513,6 +574,7 @@ func (x *run) decideHere(ctx context.Context, it *item, t *told, tries int) (aga
 		}
 	}
 	r.Values = values(outputsOf(it.st), r, t.facts, t.out.String(), t.err.String())
+	r = x.checked(it, r)
 	x.finish(it.st.Register, r)
 	if r.Status == Failed && it.st.OnError != "continue" {
 		return false, x.failed(r)

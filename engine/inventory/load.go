@@ -132,9 +132,13 @@ func hideLines(ps lang.Problems, codes ...string) {
 	}
 }
 
+// maxName is how long a name may be. It is not in the patterns, because a
+// counted repeat makes a large program that every start would compile.
+const maxName = 100
+
 var (
-	lowerName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
-	anyName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+	lowerName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+	anyName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 )
 
 // name reads the name of a document and notes where it is; "" when it cannot
@@ -146,7 +150,7 @@ func (l *loader) name(f *lang.Fields, kind string, pattern *regexp.Regexp, examp
 	}
 	f.What = kind + " " + name
 	n := f.Take("name")
-	if !pattern.MatchString(name) {
+	if len(name) > maxName || !pattern.MatchString(name) {
 		letters := "lower-case letters"
 		if pattern == anyName {
 			letters = "letters"

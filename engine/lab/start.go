@@ -28,7 +28,7 @@ const (
 
 var errPortTaken = errors.New("the port was taken meanwhile")
 
-var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 // Start starts a machine and returns when its sshd listens, about half a second
 // later. The machine ends with [Machine.Stop], and also when this process ends in
@@ -49,7 +49,7 @@ func (c Config) name() string {
 }
 
 func (c Config) check() error {
-	if !nameForm.MatchString(c.name()) {
+	if len(c.name()) > 63 || !nameForm.MatchString(c.name()) {
 		return fmt.Errorf("host name %q: want a-z, 0-9 and -", c.Name)
 	}
 	if c.Shell != "" {

@@ -61,7 +61,7 @@ type loader struct {
 }
 
 var (
-	templateName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,99}$`)
+	templateName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 	identifier   = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 	accountName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*\$?$`)
 )
@@ -124,7 +124,7 @@ func article(k Kind) string {
 
 func (l *loader) name(f *lang.Fields) string {
 	name := f.NeedString("name", "linux-user")
-	if name != "" && !templateName.MatchString(name) {
+	if name != "" && (len(name) > 100 || !templateName.MatchString(name)) {
 		l.Add(f.Node.Get("name"), "bad-name", "the name %q is not possible: at most 100 lower-case letters, digits, dots, underscores and hyphens, starting with a letter or digit", name)
 		return ""
 	}

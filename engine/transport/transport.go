@@ -70,7 +70,7 @@ type Batch struct {
 // Step is one unit of a batch. Everything in it is constant or typed; no value
 // is ever part of Body.Text.
 type Step struct {
-	N       int    // number within the execution: ascending in a batch, unique
+	N       int    // number within the execution: unique in a batch
 	Name    string // for messages
 	Mode    Mode
 	When    Pred // nil: always

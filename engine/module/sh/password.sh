@@ -1,12 +1,8 @@
 # The password of an account, through standard input only.
 pw_state() {
   lib_scan "$a_user" 0
-  v_sum=
-  if [ -z "$v_spline" ]; then _state 0 absent; return 0; fi
-  # A digest of the stored hash: equal exactly when the password was not set
-  # again, and of no use to anybody.
-  v_sum=$(printf '%s' "$v_pwhash" | sha256sum)
-  _state 0 "sha256=${v_sum%% *}"
+  # Which password it is stays here: nothing could put the old one back.
+  case $v_pwhash in '' | '*' | '!'*) _state 0 absent ;; *) _state 0 set ;; esac
 }
 lib_known "$a_user" || return 1
 case $a_password in *"$lib_nl"*) lib_no "a password cannot contain a line break"; return 1 ;; esac
@@ -26,7 +22,7 @@ if [ "$a_encrypted" = true ]; then
 fi
 _changed
 if [ "$M" = check ]; then _say "would set the password of $a_user"; return 0; fi
-v_old=$v_sum v_try=0
+v_old=$v_pwhash v_try=0
 while :; do
   v_err=$(printf '%s:%s\n' "$a_user" "$a_password" | chpasswd $v_e 2>&1)
   v_rc=$?
@@ -38,6 +34,6 @@ done
 pw_state
 if [ $v_rc -ne 0 ]; then lib_no "chpasswd (exit $v_rc): $v_err"; return 1; fi
 case $v_pwhash in '' | '*' | '!'*) lib_no "$a_user has no usable password after chpasswd"; return 1 ;; esac
-if [ "$v_sum" = "$v_old" ]; then lib_no "the password of $a_user was not changed"; return 1; fi
-v_pwhash= v_spline=
+if [ "$v_pwhash" = "$v_old" ]; then lib_no "the password of $a_user was not changed"; return 1; fi
+v_pwhash= v_spline= v_old=
 _say "set the password of $a_user"

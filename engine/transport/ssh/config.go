@@ -108,7 +108,7 @@ func (c Config) withDefaults() Config {
 
 // accountName is what may stand in the exec line, which shells of every kind
 // parse: no quotes, no backslash, no blank.
-var accountName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,255}$`)
+var accountName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]*$`)
 
 // account returns the account that a batch asking for want runs as, and
 // whether sudo is needed for it.
@@ -124,7 +124,7 @@ func (c Config) account(want string) (string, bool, error) {
 			fmt.Errorf("the steps need account %q and the login account is %q", want, c.User),
 			"set become: {method: sudo} in the inventory, or log in as "+clean(want, 64))
 	}
-	if !accountName.MatchString(want) {
+	if len(want) > 256 || !accountName.MatchString(want) {
 		return "", false, c.fail(transport.PhaseBecome, "become.bad_account",
 			fmt.Errorf("account name %q is not allowed", clean(want, 64)), "use letters, digits and . _ - @")
 	}

@@ -18,7 +18,7 @@ import (
 const maxProgram = 64 << 20
 
 var (
-	idPattern  = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	idPattern  = regexp.MustCompile(`^[a-z0-9-]+$`)
 	argPattern = regexp.MustCompile(`^(_[a-z0-9][a-z0-9_]*|[a-z][a-z0-9_]*)$`)
 )
 
@@ -71,15 +71,15 @@ func render(b transport.Batch, have sent) (string, error) {
 
 // check refuses what cannot be rendered.
 func check(b transport.Batch) error {
-	if b.ID != "" && !idPattern.MatchString(b.ID) || b.Scope != "" && !idPattern.MatchString(b.Scope) {
+	if len(b.ID) > 64 || len(b.Scope) > 64 || b.ID != "" && !idPattern.MatchString(b.ID) || b.Scope != "" && !idPattern.MatchString(b.Scope) {
 		return fmt.Errorf("batch %q of scope %q: only a-z, 0-9 and -, at most 64 characters", b.ID, b.Scope)
 	}
-	last := -1
+	numbers := map[int]bool{}
 	for _, s := range b.Steps {
-		if s.N <= last {
-			return fmt.Errorf("step %d follows step %d: numbers must ascend from 0", s.N, last)
+		if s.N < 0 || numbers[s.N] {
+			return fmt.Errorf("step %d: a number is used once, and none is negative", s.N)
 		}
-		last = s.N
+		numbers[s.N] = true
 		for _, a := range s.Args {
 			if !argPattern.MatchString(a.Name) {
 				return fmt.Errorf("step %d: argument name %q", s.N, a.Name)

@@ -1,0 +1,11 @@
+//go:build !race
+
+package store_test
+
+import "time"
+
+// manyGrants makes 100,000 jobs.
+const manyGrants = 50_000
+
+// maxDue is how long Due may take with them.
+const maxDue = 50 * time.Millisecond
