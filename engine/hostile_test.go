@@ -121,8 +121,10 @@ func TestTheRemovalTemplateMayRunTwice(t *testing.T) {
 	tpl, err := w.Templates.Get(template.Delete, "linux-user")
 	must(t, err)
 	for range 2 {
-		_, err := w.RunTemplate(t.Context(), engine.AdHoc{Template: tpl, Connection: w.connection(),
-			Params: map[string]any{"username": c.Grant.Account, "uid": c.Grant.UID}})
+		_, err := w.RunTemplate(t.Context(), engine.AdHoc{
+			Template: tpl, Connection: w.connection(),
+			Params: map[string]any{"username": c.Grant.Account, "uid": c.Grant.UID},
+		})
 		must(t, err)
 		if left := w.traces(c.Grant.Account, c.Grant.UID); left != "" {
 			t.Fatalf("left: %s", left)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ func checkPath(a Args, arg string) error {
 
 func absolute(arg, p string) error {
 	if !strings.HasPrefix(p, "/") || strings.Contains(p+"/", "/../") || strings.Contains(p+"/", "/./") || strings.ContainsAny(p, "\n\x00") {
-		return fmt.Errorf("%s %q must be an absolute path without . and ..", arg, p)
+		return fmt.Errorf("%s %q must be an absolute path that holds neither . nor .. as a part", arg, p)
 	}
 	return nil
 }
@@ -91,10 +92,8 @@ func checkTime(a Args, arg string, words ...string) error {
 	if !is || s == "" {
 		return nil
 	}
-	for _, w := range words {
-		if s == w {
-			return nil
-		}
+	if slices.Contains(words, s) {
+		return nil
 	}
 	if at, err := time.Parse(time.RFC3339, s); err == nil && at.Equal(at.UTC()) && strings.HasSuffix(s, "Z") {
 		return nil

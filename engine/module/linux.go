@@ -51,7 +51,7 @@ func (m *Module) load(lib string) error {
 // library reads the shared functions.
 func library() (string, error) {
 	var lib strings.Builder
-	for _, name := range strings.Fields(libs) {
+	for name := range strings.FieldsSeq(libs) {
 		text, err := body(name)
 		if err != nil {
 			return "", err

@@ -1,6 +1,7 @@
 package module_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -54,10 +55,7 @@ func TestSudoRuleThatIsWrongIsNeverInPlace(t *testing.T) {
 	d.sh(t, "echo '# mine' >/etc/sudoers.d/theirs")
 	base := module.Args{"file": "x", "user": acct, "not_after": "2030-01-02T03:04:05Z"}
 	with := func(k string, v any) module.Args {
-		a := module.Args{}
-		for k, v := range base {
-			a[k] = v
-		}
+		a := maps.Clone(base)
 		a["rules"] = []string{acct + " ALL=(ALL) NOPASSWD: /usr/bin/id"}
 		a[k] = v
 		return a

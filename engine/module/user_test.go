@@ -1,7 +1,7 @@
 package module_test
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +37,7 @@ func TestAccountIsCreatedOnceAndUndone(t *testing.T) {
 		}
 		want := (end.Unix() + 86399) / 86400
 		line := strings.Split(d.sh(t, "grep ^"+acct+": /etc/shadow"), ":")
-		if line[1] != "*" || line[7] != fmt.Sprint(want) {
+		if line[1] != "*" || line[7] != strconv.FormatInt(want, 10) {
 			t.Errorf("shadow line is %v, want * and expiry %d", line, want)
 		}
 		if got := d.sh(t, "getent group "+acct); got != acct+":x:71234:" {

@@ -27,7 +27,7 @@ absent) if [ -z "$mine" ]; then exit 0; fi ;;
 esac
 if [ ! -d .ssh ]; then mkdir -m 700 .ssh || { echo "E cannot make .ssh"; exit 1; }; fi
 t=.ssh/.runner-$$
-rm -f $t
+if [ -e $t ] || [ -L $t ]; then rm -f $t; fi
 {
   if [ -f $f ]; then
     while IFS= read -r l || [ -n "$l" ]; do
@@ -38,12 +38,17 @@ rm -f $t
 } >$t || { rm -f $t; echo "E cannot write into .ssh"; exit 1; }
 if [ -f $f ]; then chmod --reference=$f $t 2>/dev/null; fi
 mv -f $t $f || { rm -f $t; echo "E cannot replace authorized_keys"; exit 1; }
-echo C'
-# ak_run OP: v_mine (our line as it was), v_other, v_wrote, v_why.
+echo C
+while IFS= read -r l || [ -n "$l" ]; do
+  case $l in *" $blob $mark" | "$blob $mark") echo "N $l" ;; esac
+done <$f'
+# ak_run OP: v_mine (our line as it was), v_now (as it is after a change),
+# v_other, v_wrote, v_why.
 ak_run() {
-  v_mine= v_other= v_wrote= v_why=
+  v_mine= v_now= v_other= v_wrote= v_why=
   if [ ! -d "$v_home" ]; then v_why="there is no home $v_home"; return 1; fi
   if [ "$1" != present ] && [ ! -e "$v_home/.ssh/authorized_keys" ] && [ ! -L "$v_home/.ssh" ]; then return 0; fi
+  lib_how
   v_said=$(printf '%s\n' "$1" "$v_blob" "$a_comment" "$v_line" | {
     HOME=$v_home
     export HOME
@@ -53,6 +58,7 @@ ak_run() {
   while IFS= read -r v_l; do
     case $v_l in
     'M '*) v_mine=${v_l#M } ;;
+    'N '*) v_now=${v_l#N } ;;
     O) v_other=1 ;;
     C) v_wrote=1 ;;
     'E '*) v_why=${v_l#E } ;;
@@ -139,7 +145,7 @@ if [ -n "$v_other" ]; then _say "the same key is there on another line, which ma
 if [ -n "$v_wrote" ]; then
   _changed
   if [ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null 2>&1; then restorecon -R "$v_home/.ssh"; fi
-  ak_run read
+  v_mine=$v_now
 fi
 ak_state "$v_mine"
 [ "$v_mine" = "$v_want" ] || lib_no "the key of $a_user is not there after it was written"

@@ -268,13 +268,18 @@ lib_kill() {
 # Whether setpriv can change the uid (that of busybox cannot); looked up once.
 lib_setpriv=
 
+# lib_how: finds out, once, how to act as an account. Call it outside of a
+# subshell, or it is found out again.
+lib_how() {
+  if [ -n "$lib_setpriv" ]; then return 0; fi
+  lib_setpriv=no
+  case $(setpriv --version 2>/dev/null) in *util-linux*) lib_setpriv=yes ;; esac
+}
+
 # lib_as NAME UID GID SCRIPT: runs a constant script of sh as that account,
 # without PAM where that is possible. Input comes from the caller.
 lib_as() {
-  if [ -z "$lib_setpriv" ]; then
-    lib_setpriv=no
-    case $(setpriv --version 2>/dev/null) in *util-linux*) lib_setpriv=yes ;; esac
-  fi
+  lib_how
   if [ $lib_setpriv = yes ]; then
     setpriv --reuid "$2" --regid "$3" --clear-groups /bin/sh -c "$4"
   elif command -v runuser >/dev/null 2>&1; then

@@ -46,13 +46,7 @@ func NewDelay(target string, oneWay time.Duration) (*Proxy, error) {
 	return p, nil
 }
 
-// Delay starts a proxy that ends with the test and returns its address.
-func Delay(tb testing.TB, target string, oneWay time.Duration) string {
-	tb.Helper()
-	return DelayProxy(tb, target, oneWay).Addr
-}
-
-// DelayProxy is Delay for tests that also freeze or cut the connections.
+// DelayProxy starts a proxy that ends with the test.
 func DelayProxy(tb testing.TB, target string, oneWay time.Duration) *Proxy {
 	tb.Helper()
 	p, err := NewDelay(target, oneWay)
