@@ -76,13 +76,20 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 }
 
 // ended writes what became of the execution. It is called before the state of
-// the job changes, because afterwards the fence no longer holds.
+// the job changes, because afterwards the fence no longer holds. Only a lost
+// lease is an error: what cannot be written here must not keep the state of
+// the job from being written.
 func (w *work) ended(ctx context.Context, outcome, msg string) error {
 	ctx = context.WithoutCancel(ctx)
 	w.obs.flush(ctx)
 	w.exec.Ended, w.exec.Outcome, w.exec.Error = w.e.Now(), outcome, w.log.Text(msg)
 	w.exec.LogBytes, w.exec.Dropped = w.log.Offset(), w.log.Dropped()
-	return w.e.Store.PutExecution(ctx, w.fence, w.exec)
+	err := w.e.Store.PutExecution(ctx, w.fence, w.exec)
+	if err != nil && !errors.Is(err, grant.ErrLeaseLost) {
+		w.e.Log.Error("the end of an execution is not stored", slog.String("execution", w.exec.ID), slog.Any("error", err))
+		return nil
+	}
+	return err
 }
 
 // settle changes the case at the end of the execution. It is tried until it is

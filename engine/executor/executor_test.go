@@ -296,3 +296,20 @@ func TestAFailedRunUndoesOnlyWhatItMade(t *testing.T) {
 		t.Fatalf("undone %v, conflicts %v", undone, conflicts)
 	}
 }
+
+func TestWhatAnEarlierBatchSentIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	steps := `
+  - {name: look, register: look, say: hello}
+  - {name: one, put: {name: a, value: x}}
+  - {name: then, register: then, when: 'look.stdout == "hello"', put: {name: b, value: y}}
+`
+	for deadAt, sent := range map[int]bool{1: false, 2: true} {
+		d := newDevice()
+		d.deadAt = deadAt
+		res, err := start(t, d, "delete", steps, nil)
+		if !transport.SafeToRetry(err) || res.Sent != sent {
+			t.Errorf("batch %d refused: err %v, sent %v", deadAt, err, res.Sent)
+		}
+	}
+}

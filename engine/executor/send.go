@@ -229,6 +229,7 @@ func (x *run) intend(ctx context.Context, items []*item) error {
 func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[int]*told, error) {
 	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: x.Become, Takeover: takeover, KeepGoing: x.KeepGoing}
 	said := map[int]*told{}
+	before := x.res.Sent
 	for _, it := range items {
 		b.Steps = append(b.Steps, it.step)
 		said[it.n] = &told{facts: map[string]string{}}
@@ -265,6 +266,9 @@ func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[i
 		case transport.Preamble, transport.Retried:
 		}
 	})
+	if transport.SafeToRetry(err) {
+		x.res.Sent = before // of this batch nothing was sent; of earlier ones it was
+	}
 	return said, err
 }
 
@@ -469,9 +473,6 @@ func (x *run) cut(ctx context.Context, items []*item, said map[int]*told, err er
 			r.Reason, r.Message = "the connection was lost before it", ""
 			x.finish(it.st.Register, r)
 		}
-	}
-	if transport.SafeToRetry(err) {
-		x.res.Sent = false
 	}
 	return errors.Join(err, x.complete(context.WithoutCancel(ctx), done, said))
 }

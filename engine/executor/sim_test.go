@@ -24,6 +24,7 @@ type device struct {
 	batches []transport.Batch
 	applied []string // objects in the order in which they were changed
 	cutAt   int      // the connection is lost when step cutAt has begun; 0: never
+	deadAt  int      // the connection refuses this batch (from 1) before it is sent; 0: none
 	after   bool     // the change of cutAt is made all the same
 }
 
@@ -39,6 +40,9 @@ func (d *device) Close() error         { return nil }
 
 func (d *device) Run(_ context.Context, b transport.Batch, sink transport.Sink) error {
 	d.batches = append(d.batches, b)
+	if d.deadAt == len(d.batches) {
+		return &transport.Error{Phase: transport.PhaseExec, Device: "sim", SafeToRetry: true, Step: -1, Err: errors.New("no channel")}
+	}
 	said := map[int]map[string]string{}
 	get := func(r transport.Ref) string {
 		if v, ok := said[r.Step][r.Key]; ok {
