@@ -25,6 +25,8 @@ type work struct {
 	mask  *secret.Mask
 	log   *journal.Log
 	obs   *observer
+
+	closed bool // the log
 }
 
 // RunJob claims a due job and runs it to its end. The error is about this
@@ -54,7 +56,8 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 	w.log = journal.New(w.e.Store, w.exec.ID, w.mask, journal.Options{}) //nolint:contextcheck // a log is written to its end also when ctx is over
 	w.obs = newObserver(w)
 	if err := w.e.Store.PutExecution(ctx, w.fence, w.exec); err != nil {
-		return w.c, errors.Join(err, w.log.Close(ctx))
+		w.closeLog(ctx)
+		return w.c, err
 	}
 	var err error
 	switch w.job.Kind {
@@ -65,9 +68,7 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 	case grant.Renew:
 		err = w.renew(ctx)
 	}
-	if cerr := w.log.Close(context.WithoutCancel(ctx)); cerr != nil {
-		w.e.Log.Warn("execution log incomplete", slog.String("execution", w.exec.ID), slog.Any("error", cerr))
-	}
+	w.closeLog(ctx)
 	if errors.Is(err, grant.ErrLeaseLost) {
 		w.e.Log.Warn("another worker took the job over", slog.String("job", w.job.ID), slog.String("execution", w.exec.ID))
 	}
@@ -82,6 +83,7 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 func (w *work) ended(ctx context.Context, outcome, msg string) error {
 	ctx = context.WithoutCancel(ctx)
 	w.obs.flush(ctx)
+	w.closeLog(ctx) // only then is it known how much of it is kept
 	w.exec.Ended, w.exec.Outcome, w.exec.Error = w.e.Now(), outcome, w.log.Text(msg)
 	w.exec.LogBytes, w.exec.Dropped = w.log.Offset(), w.log.Dropped()
 	err := w.e.Store.PutExecution(ctx, w.fence, w.exec)
@@ -90,6 +92,23 @@ func (w *work) ended(ctx context.Context, outcome, msg string) error {
 		return nil
 	}
 	return err
+}
+
+// logPatience bounds how long the end of a job waits for its log to be stored.
+const logPatience = 10 * time.Second
+
+// closeLog stores what is left of the log, once. A log that cannot be stored
+// does not keep a job from ending.
+func (w *work) closeLog(ctx context.Context) {
+	if w.log == nil || w.closed {
+		return
+	}
+	w.closed = true
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logPatience)
+	defer cancel()
+	if err := w.log.Close(ctx); err != nil {
+		w.e.Log.Warn("execution log incomplete", slog.String("execution", w.exec.ID), slog.Any("error", err))
+	}
 }
 
 // settle changes the case at the end of the execution. It is tried until it is
