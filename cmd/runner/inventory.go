@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"runner/engine/inventory"
+	"runner/engine/lang"
 	"runner/engine/template"
 )
 
@@ -83,7 +84,7 @@ func (a *app) inventoryCheck() *cobra.Command {
 	return leaf{
 		use: "check", short: "check inventories, devices and credentials; never connects",
 		example: "runner inventory check\nrunner --workspace /srv/access inventory check",
-		long:    "Also checked is that the templates that credentials name can be used.",
+		long:    "Also checked is that the templates that credentials name can be used and take their params.",
 		exits:   []int{exitFile},
 		run: func(context.Context, []string) error {
 			set, err := a.inventory()
@@ -101,7 +102,10 @@ func (a *app) inventoryCheck() *cobra.Command {
 				_, err := lib.Get(template.Kind(kind), name)
 				return err == nil
 			}
-			if err := set.CheckTemplates(has).Err(); err != nil {
+			params := func(kind, name string) map[string]func(*lang.Value) string {
+				return lib.Params(template.Kind(kind), name)
+			}
+			if err := append(set.CheckTemplates(has), set.CheckParams(params)...).Err(); err != nil {
 				return err
 			}
 			v := struct {
