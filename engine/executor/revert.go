@@ -99,32 +99,32 @@ func (x *run) settled(st *template.Step) {
 // undoable returns what a revert has to look at, newest object first. All that
 // was recorded of one object counts as one change: what it was before the
 // first of them and is after the last.
-func (x *run) undoable(except []string) (todo []Change) {
+func (x *run) undoable(except []string) (pending []Change) {
 	for _, c := range x.Recorded {
 		if c.State != Done && c.State != Intended || c.Undo == nil || slices.Contains(except, c.Module) {
 			continue
 		}
-		i := slices.IndexFunc(todo, func(o Change) bool { return o.Object == c.Object })
+		i := slices.IndexFunc(pending, func(o Change) bool { return o.Object == c.Object })
 		if i < 0 {
-			todo = append(todo, c)
+			pending = append(pending, c)
 			continue
 		}
-		m := &todo[i]
+		m := &pending[i]
 		m.After, m.Undo = c.After, c.Undo
 		if c.State == Intended {
 			m.State = Intended // somewhere on the way, so what it is now is not known
 		}
 	}
-	todo = slices.DeleteFunc(todo, func(c Change) bool { return c.Before == c.After && c.State == Done })
-	slices.Reverse(todo)
-	return todo
+	pending = slices.DeleteFunc(pending, func(c Change) bool { return c.Before == c.After && c.State == Done })
+	slices.Reverse(pending)
+	return pending
 }
 
-// closed returns the recorded changes of the objects in todo with the state
+// closed returns the recorded changes of the objects in pending with the state
 // that these came to.
-func (x *run) closed(todo []Change) (all []Change) {
+func (x *run) closed(pending []Change) (all []Change) {
 	for _, c := range x.Recorded {
-		for _, t := range todo {
+		for _, t := range pending {
 			if t.Object == c.Object && (c.State == Done || c.State == Intended) {
 				c.State = t.State
 				all = append(all, c)
@@ -136,13 +136,13 @@ func (x *run) closed(todo []Change) (all []Change) {
 
 // undo works through the recorded changes in reverse.
 func (x *run) undo(ctx context.Context, n int, except []string, force bool) (undone, conflicts []string, err error) {
-	todo := x.undoable(except)
-	if len(todo) == 0 {
+	pending := x.undoable(except)
+	if len(pending) == 0 {
 		return nil, nil, nil
 	}
-	probes := make([]*item, len(todo))
-	for i := range todo {
-		it, err := x.undoItem(n, i, &todo[i], transport.Probe)
+	probes := make([]*item, len(pending))
+	for i := range pending {
+		it, err := x.undoItem(n, i, &pending[i], transport.Probe)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -155,7 +155,7 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 	var act []*item
 	var acted []*Change
 	for i, it := range probes {
-		c := &todo[i]
+		c := &pending[i]
 		now, known := said[it.n].state(it, c.Object)
 		switch {
 		case known && (now == c.Before || now == "absent"):
@@ -165,7 +165,7 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 			c.State = Conflict
 			conflicts = append(conflicts, c.Object)
 		default:
-			a, err := x.undoItem(n, len(todo)+i, c, x.Mode)
+			a, err := x.undoItem(n, len(pending)+i, c, x.Mode)
 			if err != nil {
 				return undone, conflicts, err
 			}
@@ -189,7 +189,7 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 		undone = append(undone, acted[i].Object)
 	}
 	if x.Undone != nil {
-		if err := x.Undone(ctx, x.closed(todo)); err != nil {
+		if err := x.Undone(ctx, x.closed(pending)); err != nil {
 			return undone, conflicts, err
 		}
 	}
