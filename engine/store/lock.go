@@ -20,7 +20,7 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		ok, err := tryLock(f, unix.LOCK_EX)
 		if ok {
-			return func() { _ = f.Close() }, nil
+			return func() { _ = release(f) }, nil
 		}
 		if err == nil {
 			err = pause(ctx, 5*time.Millisecond)
@@ -47,6 +47,12 @@ func tryLock(f *os.File, how int) (bool, error) {
 			return false, err
 		}
 	}
+}
+
+// release gives the lock of f back and closes it. Closing alone would leave the
+// lock to a child that is between fork and exec, for a moment.
+func release(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
 // pause waits for d or until ctx ends, whose error it then returns.

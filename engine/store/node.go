@@ -44,12 +44,9 @@ func (n *Node) ID() string { return n.id }
 // people. The node lasts until Leave or the end of the process.
 func (s *Store) Join(ctx context.Context, name string) (*Node, error) {
 	now := time.Now()
-	var random [10]byte
-	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
-	n := &Node{store: s, id: grant.NewID("n", now, random)}
 	// The lock comes before the row: whoever sees the row finds it locked.
-	var err error
-	if n.lock, err = newLock(s.lockPath(n.id)); err != nil {
+	n, err := s.newNode(now)
+	if err != nil {
 		return nil, fmt.Errorf("store: join: %w", err)
 	}
 	err = s.main.writeTx(ctx, func(tx *sql.Tx) error {
@@ -57,42 +54,42 @@ func (s *Store) Join(ctx context.Context, name string) (*Node, error) {
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(s.main.explain("join", err), os.Remove(n.lock.Name()), n.lock.Close())
+		return nil, errors.Join(s.main.explain("join", err), os.Remove(n.lock.Name()), release(n.lock))
 	}
 	return n, nil
 }
 
 func (s *Store) lockPath(id string) string { return filepath.Join(s.dir, "nodes", id+".lock") }
 
-// newLock creates a file and takes its lock. Whoever clears away the files of
-// nodes that never got a row may be faster: then the file is another one by
-// now and it starts again.
-func newLock(path string) (*os.File, error) {
+// newNode creates a lock file and takes its lock. Who clears away the files of
+// nodes that never got a row may come between; then it starts again with
+// another id, so that a path never names two files one after the other.
+func (s *Store) newNode(now time.Time) (*Node, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-		if err != nil {
+		var random [10]byte
+		_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+		n := &Node{store: s, id: grant.NewID("n", now, random)}
+		var err error
+		if n.lock, err = os.OpenFile(s.lockPath(n.id), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err != nil {
 			return nil, err
 		}
-		ok, err := tryLock(f, unix.LOCK_EX)
-		if err != nil {
-			return nil, errors.Join(err, f.Close())
+		ok, err := tryLock(n.lock, unix.LOCK_EX)
+		if ok && isStill(n.lock) {
+			return n, nil
 		}
-		if ok && isStill(f, path) {
-			return f, nil
-		}
-		if err := f.Close(); err != nil {
+		if err = errors.Join(err, n.lock.Close()); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// isStill reports whether path is the file f.
-func isStill(f *os.File, path string) bool {
+// isStill reports whether f is still the file at its path.
+func isStill(f *os.File) bool {
 	a, err := f.Stat()
 	if err != nil {
 		return false
 	}
-	b, err := os.Stat(path)
+	b, err := os.Stat(f.Name())
 	return err == nil && os.SameFile(a, b)
 }
 
@@ -106,7 +103,7 @@ func (n *Node) Leave() error {
 	if err == nil {
 		err = os.Remove(n.lock.Name())
 	}
-	if err = errors.Join(err, n.lock.Close()); err != nil {
+	if err = errors.Join(err, release(n.lock)); err != nil {
 		return fmt.Errorf("store: leave: %w", err)
 	}
 	return nil
@@ -187,7 +184,7 @@ func (s *Store) alive(id string) (bool, error) {
 		return false, err
 	}
 	free, err := tryLock(f, unix.LOCK_SH)
-	return !free, errors.Join(err, f.Close())
+	return !free, errors.Join(err, release(f))
 }
 
 // clearStray removes lock files that nobody holds and no row belongs to: those
@@ -213,23 +210,24 @@ func (s *Store) clearStray(known []string) error {
 	return nil
 }
 
-// removeLock removes the lock file of a node unless the node is alive.
+// removeLock removes the lock file of a node unless the node is alive. It too
+// holds a shared lock only, and that until the file is gone: whoever else looks
+// must not take this for the node, and the node must not get its lock now.
 func (s *Store) removeLock(id string) error {
-	path := s.lockPath(id)
-	f, err := os.Open(path)
+	f, err := os.Open(s.lockPath(id))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	free, err := tryLock(f, unix.LOCK_EX)
-	if free && isStill(f, path) {
-		if err = os.Remove(path); errors.Is(err, os.ErrNotExist) {
-			err = nil
+	free, err := tryLock(f, unix.LOCK_SH)
+	if free {
+		if err = os.Remove(f.Name()); errors.Is(err, os.ErrNotExist) {
+			err = nil // another was faster
 		}
 	}
-	return errors.Join(err, f.Close())
+	return errors.Join(err, release(f))
 }
 
 // Forget removes a dead node once its jobs are taken over. It returns

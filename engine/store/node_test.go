@@ -138,3 +138,29 @@ func TestNodesThatComeAndGoAreNeverFoundDead(t *testing.T) {
 	close(stop)
 	same(t, len(<-looked), 0)
 }
+
+// Every process that finds a node dead forgets it, at the same time.
+func TestADeadNodeIsForgottenBySeveralAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() + "/state"
+	s := openIn(t, dir)
+	for i := range 60 {
+		id := "n-" + itoa(i)
+		_, err := s.Raw().ExecContext(t.Context(), `INSERT INTO nodes (id, name, joined_at) VALUES ($1, '', 0)`, id)
+		ok(t, err)
+		ok(t, os.WriteFile(dir+"/nodes/"+id+".lock", nil, 0o600))
+		errs := make(chan error)
+		for range 4 {
+			go func() {
+				_, err := s.Dead(context.Background())
+				errs <- errors.Join(err, s.Forget(context.Background(), id))
+			}()
+		}
+		for range 4 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		same(t, len(dead(t, s)), 0)
+	}
+}
