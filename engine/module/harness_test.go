@@ -25,6 +25,7 @@ var shells = map[string][]string{
 // prelude is what a transport gives to bodies, with frames that a test reads.
 const prelude = `LC_ALL=C; export LC_ALL; umask 077; cd /
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin; export PATH
+_put() { printf %s "$1"; }
 _out() { printf '\036O%s=%s\037' "$1" "$2"; }
 _state() { printf '\036S%s=%s\037' "$1" "$2"; }
 _say() { printf '\036M=%s\037' "$1"; }

@@ -6,7 +6,7 @@ v_was=$v_fs
 _state 0 "$v_fs"
 if [ "$M" = probe ]; then return 0; fi
 if [ "$v_kind" = directory ]; then lib_no "$a_dest is a folder"; return 1; fi
-v_new=$(printf '%s' "$a_content" | sha256sum)
+v_new=$(_put "$a_content" | sha256sum)
 v_new=${v_new%% *}
 v_same=
 if [ "$v_kind" = file ] && [ "${v_fs##* }" = "$v_new" ]; then v_same=1; fi
@@ -21,7 +21,7 @@ v_rc=0
 if [ -z "$v_same" ]; then
   v_tmp=${a_dest%/*}/.${a_dest##*/}.runner-tmp
   rm -f "$v_tmp"
-  (set -C; printf '%s' "$a_content" >"$v_tmp") && lib_grant "$v_tmp" "$a_mode" "$a_owner" "$a_group" && mv -f -- "$v_tmp" "$a_dest" || v_rc=1
+  (set -C; _put "$a_content" >"$v_tmp") && lib_grant "$v_tmp" "$a_mode" "$a_owner" "$a_group" && mv -f -- "$v_tmp" "$a_dest" || v_rc=1
   if [ $v_rc -ne 0 ]; then rm -f "$v_tmp"; fi
 else
   lib_grant "$a_dest" "$a_mode" "$a_owner" "$a_group" || v_rc=1

@@ -24,7 +24,7 @@ _changed
 if [ "$M" = check ]; then _say "would set the password of $a_user"; return 0; fi
 v_old=$v_pwhash v_try=0
 while :; do
-  v_err=$(printf '%s:%s\n' "$a_user" "$a_password" | chpasswd $v_e 2>&1)
+  v_err=$(_put "$a_user:$a_password$lib_nl" | chpasswd $v_e 2>&1)
   v_rc=$?
   case $v_rc:$v_err in 0:*) break ;; *"annot lock"* | *"try again"*) ;; *) break ;; esac
   v_try=$((v_try + 1))

@@ -12,7 +12,7 @@ $a_args
 EOF
   fi
   case ${a_interpreter##*/} in
-  sh | bash | dash | ash | ksh | zsh) printf '%s\n' "$a_text" | "$a_interpreter" -s -- "$@" ;;
-  *) printf '%s\n' "$a_text" | "$a_interpreter" - "$@" ;;
+  sh | bash | dash | ash | ksh | zsh) _put "$a_text$lib_nl" | "$a_interpreter" -s -- "$@" ;;
+  *) _put "$a_text$lib_nl" | "$a_interpreter" - "$@" ;;
   esac
 )

@@ -58,7 +58,7 @@ EOF
 }
 su_check() {
   umask 0337
-  printf '%s' "$v_text" >"$v_tmp"
+  _put "$v_text" >"$v_tmp"
   v_rc=$?
   umask 077
   if [ $v_rc -ne 0 ]; then lib_no "cannot write $v_tmp"; return 1; fi

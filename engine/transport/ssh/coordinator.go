@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -150,18 +151,23 @@ func (c *coordinator) close() {
 	})
 }
 
+// exitCut is the status of a coordinator that got a program in part (EX_DATAERR
+// of sysexits.h).
+const exitCut = 65
+
 // loop is the program that the login shell is asked to run: it reads "id:LENGTH"
 // lines and evaluates the programs that follow them. A program that was cut
-// short lacks its end mark and is dropped; so is every other line, such as a
-// password that sudo did not want. There is no quote, backslash, exclamation
-// mark or line end in it, so that csh and fish read it as sh does.
+// short lacks its end mark and ends the loop with exitCut; every
+// other line is dropped, such as a password that sudo did not want. There is no
+// quote, backslash, exclamation mark or line end in it, so that csh and fish
+// read it as sh does.
 func loop(id string, ready bool) string {
 	say := ""
 	if ready {
 		say = "echo " + id + "-ready; "
 	}
 	return "LC_ALL=C; export LC_ALL; " + say + "while read -r __l; do case $__l in " + id +
-		":*) __p=$(head -c ${__l#*:}); case $__p in *\"#" + id + "\") eval \"$__p\";; esac;; esac; done"
+		":*) __p=$(head -c ${__l#*:}); case $__p in *\"#" + id + "\") eval \"$__p\";; *) exit " + strconv.Itoa(exitCut) + ";; esac;; esac; done"
 }
 
 // send writes a program. The first one carries the prelude.

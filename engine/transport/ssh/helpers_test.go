@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"runner/engine/lab"
 	"runner/engine/lab/labtest"
@@ -164,4 +165,23 @@ func sudoConfig(t *testing.T, m *lab.Machine, user string) Config {
 func labMachine(t *testing.T, cfg lab.Config) *lab.Machine {
 	t.Helper()
 	return labtest.StartT(t, cfg)
+}
+
+// accepted checks that n logins were let in. sshd writes the line of a login
+// after it has answered, so the last one may still be on its way.
+func accepted(t *testing.T, m *lab.Machine, n int) {
+	t.Helper()
+	late, tick := time.After(5*time.Second), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for strings.Count(m.Log(), "Accepted") < n {
+		select {
+		case <-tick.C:
+			continue
+		case <-late:
+		}
+		break
+	}
+	if log := m.Log(); strings.Count(log, "Accepted") != n {
+		t.Errorf("%d logins are wanted:\n%s", n, log)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -59,45 +60,52 @@ func localConn(t *testing.T, sh string, argv ...string) *conn {
 	}
 	p := &process{Reader: out, WriteCloser: in, stderr: errs, cmd: cmd}
 	c.ch = p
-	read := make(chan struct{}, 2)
+	var streams sync.WaitGroup
 	for i, r := range []io.Reader{p, p.stderr} {
-		go func() { c.read(i, r); read <- struct{}{} }()
+		streams.Go(func() { c.read(i, r) })
 	}
+	go func() {
+		streams.Wait()
+		if _ = cmd.Wait(); cmd.ProcessState.Exited() {
+			c.status = cmd.ProcessState.ExitCode()
+		}
+		close(c.exited)
+	}()
 	t.Cleanup(func() {
 		c.close()
-		<-read
-		<-read
-		_ = cmd.Wait()
+		<-c.exited
 	})
-	go close(c.exited)
 	var _ gossh.Channel = p
 	cfg := Config{Address: "local:22", User: "me"}.withDefaults()
 	return &conn{d: &Dialer{}, cfg: cfg, ent: &entry{link: &link{}, dead: true}, runs: map[string]*coordinator{"me": c}, tty: map[string]bool{}}
 }
 
-// shells are the interpreters that may be /bin/sh on a device: those that must
-// be here, and others when they are installed. yash is not among them: it holds
-// text as wide characters and loses bytes.
+// shells are the interpreters that may be /bin/sh on a device.
 func shells(t *testing.T) map[string]string {
 	t.Helper()
-	out := map[string]string{"dash": "dash", "bash": "bash --posix", "busybox": "busybox sh"}
-	for name := range out {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Fatalf("the tests need %s: %v", name, err)
-		}
+	all := map[string]string{
+		"dash": "dash", "bash": "bash", "bash posix": "bash --posix", "busybox": "busybox sh",
+		"ksh93": "ksh93", "mksh": "mksh", "zsh": "zsh --emulate sh", "posh": "posh",
 	}
-	for _, name := range []string{"ksh93", "mksh"} {
-		if _, err := exec.LookPath(name); err == nil {
-			out[name] = name
-		}
+	for _, line := range all {
+		need(t, line)
 	}
-	if _, err := exec.LookPath("zsh"); err == nil {
-		out["zsh"] = "zsh --emulate sh"
-	}
-	return out
+	return all
 }
 
-func hasProgram(name string) bool {
-	_, err := exec.LookPath(name)
-	return err == nil
+// yash is apart from the others: it holds text as characters and cannot keep a
+// byte that is none.
+func yash(t *testing.T) string {
+	t.Helper()
+	need(t, "yash")
+	return "yash --posixly-correct"
+}
+
+// need fails the test when the shell of a command line is not installed.
+func need(t *testing.T, line string) {
+	t.Helper()
+	name, _, _ := strings.Cut(line, " ")
+	if _, err := exec.LookPath(name); err != nil {
+		t.Fatalf("the tests need %s: %v; make deps/test installs it", name, err)
+	}
 }

@@ -270,11 +270,7 @@ func TestHostKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if log := m.Log(); strings.Count(log, "Accepted") != 5 {
-			t.Errorf("only the five accepted cases may log in:\n%s", log)
-		}
-	})
+	t.Cleanup(func() { accepted(t, m, 5) }) // only the five good cases may log in
 	host := knownhosts.Normalize(m.Addr)
 	plain, hashed := host+" "+m.HostKey+"\n", knownhosts.Line([]string{knownhosts.HashHostname(host)}, key)+"\n"
 	elsewhere := host + " " + other + "\n"
@@ -496,9 +492,7 @@ func TestJumpHosts(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	for _, m := range []*lab.Machine{first, second, last} {
-		if n := strings.Count(m.Log(), "Accepted"); n != 1 {
-			t.Errorf("%d logins at %s", n, m.Addr)
-		}
+		accepted(t, m, 1)
 	}
 	cfg.Jump[1].HostKeys.Known = []string{first.HostKey}
 	if te, _ := dialOnce(t, cfg); te == nil || te.Code != "hostkey.changed" || te.Device != second.Addr {

@@ -36,18 +36,14 @@ func TestConnectionsAreShared(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := strings.Count(m.Log(), "Accepted"); n != 2 {
-		t.Errorf("%d logins for 12 sessions of at most 8 a connection", n)
-	}
+	accepted(t, m, 2)
 	for _, c := range conns {
 		_ = c.Close()
 		_ = c.Close()
 	}
 	c := connTo(t, d, cfg)
 	_ = c.Close()
-	if n := strings.Count(m.Log(), "Accepted"); n != 2 {
-		t.Errorf("%d logins after the sessions were given back", n)
-	}
+	accepted(t, m, 2)
 	for name, change := range map[string]func(*Config){
 		"user":     func(c *Config) { c.User = "plain" },
 		"password": func(c *Config) { c.Auth.Password = secret.New("x") },
@@ -109,9 +105,7 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(m.Log(), "Accepted"); n != 2 {
-		t.Errorf("%d logins", n)
-	}
+	accepted(t, m, 2)
 }
 
 // stalling swallows what is written on connections that were open when stall

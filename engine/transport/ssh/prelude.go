@@ -5,7 +5,9 @@ import "strings"
 // prelude is sent once per coordinator. Its own names start with two
 // underscores; what bodies call starts with one. The names that are filled in:
 // the nonce, and the function that writes a frame to both streams. It needs a
-// POSIX shell; where /proc is missing, processes are known by group only.
+// POSIX shell; where /proc is missing, processes are known by group only. _put
+// writes its argument as it is by what is built into the shell: printf is a
+// program in mksh and posh, and a value would stand in its argv.
 const prelude = `__n='%NONCE%' __rs='%RS%' __nl='
 '
 __env() {
@@ -18,10 +20,22 @@ cd /
 }
 unset CDPATH ENV BASH_ENV
 __env
-case ${KSH_VERSION-} in
-*MIRBSD*|*PD\ KSH*|*LEGACY*) __w() { print -r -- "$1"; };;
-*) __w() { printf '%s\n' "$1"; };;
+case ${KSH_VERSION-}${POSH_VERSION-} in
+'') _put() { printf %s "$1"; };;
+*MIRBSD*|*PD\ KSH*|*LEGACY*) _put() { print -nr -- "$1"; };;
+[0-9]*) _put() {
+__px= __py=$IFS
+__pz=$1.
+case $1 in -*) __px='\0055' __pz=${__pz#-};; esac
+set -f; IFS='\'
+set -- $__pz
+set +f; IFS=$__py
+while [ $# -gt 1 ]; do echo "$__px$1\c"; __px='\\'; shift; done
+echo "$__px${1%.}\c"
+};;
+*) _put() { printf %s "$1"; };;
 esac
+__w() { _put "$1$__nl"; }
 __two='%TWO%'
 __m() {
 __w "$__rs$__n $1" || __gone
@@ -37,7 +51,9 @@ __anew() {
 __w "$__rs$__n K" 2>/dev/null && return 1
 __gone
 }
-__fact() { __w "$__rs$__n F $1 $2 ${#3}$__nl$3"; }
+__len() { __l=${#1}; }
+case ${YASH_VERSION-} in ?*) __len() { __l=$(_put "$1" | wc -c); __l=$((__l)); };; esac
+__fact() { __len "$3"; __w "$__rs$__n F $1 $2 $__l$__nl$3"; }
 __hold() { case " $__want " in *" $1 "*) eval "o${__i}_$1=\$2";; esac; }
 __key() { case $1 in ''|*[!A-Za-z0-9_.-]*) echo "runner: bad name of a fact" >&2; return 1;; esac; }
 _out() { __key "$1" || return; __hold "$1" "$2"; __fact "$__i" "$1" "$2"; }

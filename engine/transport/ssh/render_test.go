@@ -166,10 +166,10 @@ func TestEveryByteArrives(t *testing.T) {
 func TestExecLineInEveryLoginShell(t *testing.T) {
 	t.Parallel()
 	all := shells(t)
+	all["yash"] = yash(t)
 	for _, name := range []string{"fish", "tcsh"} {
-		if hasProgram(name) {
-			all[name] = name
-		}
+		need(t, name)
+		all[name] = name
 	}
 	for name, login := range all {
 		t.Run(name, func(t *testing.T) {

@@ -50,6 +50,9 @@ const (
 func (n *conn) judge(noise []byte, status int) *transport.Error {
 	text := clean(string(noise), 300)
 	v := verdict{transport.PhaseExec, "exec.no_shell", fmt.Sprintf("the device ended the session with status %d", status), "log in by hand and look whether /bin/sh starts"}
+	if status == exitCut {
+		v = verdict{transport.PhaseExec, "exec.cut", "the program did not arrive whole", "a /bin/sh that cannot hold every byte (yash) takes values in ASCII only; make dash or bash the device's /bin/sh"}
+	}
 	for _, k := range verdicts {
 		if bytes.Contains(noise, []byte(k.text)) {
 			v = k.verdict
