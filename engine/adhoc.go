@@ -123,7 +123,6 @@ func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Resu
 	run := executor.Run{
 		Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
 		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs,
-		Look: a.Template.OnFailure != "keep",
 	}
 	res, err := executor.Do(ctx, run)
 	if _, step := errors.AsType[*executor.StepError](err); step && a.Template.OnFailure != "keep" && a.Mode == transport.Apply {

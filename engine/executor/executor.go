@@ -108,10 +108,9 @@ type Run struct {
 	NoFuse   bool // a batch for each step
 	FromStep int  // skip steps before this number
 
-	Record Recorder // nil: changes are kept in the Result only
-	// Look, without Record, has every object looked at in the same batch before
-	// the first step changes one, so that a failed run can be undone.
-	Look     bool
+	// Record is told of changes. nil: they are kept in the Result only, and what
+	// an object was before is what its step said before it acted.
+	Record   Recorder
 	Observe  Observer // may be nil
 	Recorded []Change // what revert: {of: created} undoes
 	// Undone is told what became of Recorded. May be nil.

@@ -279,9 +279,9 @@ func TestAFailedRunUndoesOnlyWhatItMade(t *testing.T) {
   - {name: two, put: {name: theirs, value: y}}
   - {name: bang, say: boom}
 `)
-	r := executor.Run{Steps: tpl.Steps, Env: lang.Env{"params": map[string]any{"name": "a", "on": true}}, Conn: d, Modules: reg, ID: "x-1", Look: true}
+	r := executor.Run{Steps: tpl.Steps, Env: lang.Env{"params": map[string]any{"name": "a", "on": true}}, Conn: d, Modules: reg, ID: "x-1"}
 	res, err := executor.Do(t.Context(), r)
-	if _, ok := errors.AsType[*executor.StepError](err); !ok || len(d.batches) != 1 {
+	if _, ok := errors.AsType[*executor.StepError](err); !ok || len(d.batches) != 1 || len(d.batches[0].Steps) != 3 {
 		t.Fatalf("%v, %d batches", err, len(d.batches))
 	}
 	r.Recorded, r.ID = res.Changes, "x-1-undo"
@@ -294,6 +294,82 @@ func TestAFailedRunUndoesOnlyWhatItMade(t *testing.T) {
 	}
 	if cmp.Diff([]string{"obj:ours"}, undone) != "" || cmp.Diff([]string{"obj:theirs"}, conflicts) != "" {
 		t.Fatalf("undone %v, conflicts %v", undone, conflicts)
+	}
+}
+
+func TestWhatWasBeforeIsNeverGuessed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		steps, there string
+		want         executor.Change // of the last object
+	}{
+		"failed half way":                   {"  - {name: one, put: {name: a, value: x, how: half}}\n", "", executor.Change{State: executor.Intended, Before: "absent"}},
+		"said once, by a step that changed": {"  - {name: one, put: {name: a, value: x, how: mute}}\n", "", executor.Change{State: executor.Done, Before: "?", After: "x"}},
+		"nothing to change":                 {"  - {name: one, put: {name: a, value: x}}\n", "x", executor.Change{State: executor.Unchanged, Before: "x", After: "x"}},
+		"changed, and said not to be": {
+			"  - {name: one, changed_when: false, put: {name: a, value: x}}\n", "", executor.Change{State: executor.Done, Before: "absent", After: "x"},
+		},
+		"changed, then failed by a condition": {
+			"  - {name: one, failed_when: exists, put: {name: a, value: x}}\n", "", executor.Change{State: executor.Done, Before: "absent", After: "x"},
+		},
+		"a name that only the device knows": {
+			"  - {name: zero, register: zero, put: {name: z, value: b}}\n  - {name: one, put: {name: '{{ zero.value }}', value: x}}\n", "",
+			executor.Change{State: executor.Done, Before: "?", After: "x"},
+		},
+	} {
+		d := newDevice()
+		if c.there != "" {
+			d.objects["obj:a"] = c.there
+		}
+		res, _ := start(t, d, "delete", c.steps, nil)
+		got := res.Changes[len(res.Changes)-1]
+		if got.State != c.want.State || got.Before != c.want.Before || got.After != c.want.After {
+			t.Errorf("%s: %s, before %q, after %q", name, got.State, got.Before, got.After)
+		}
+	}
+}
+
+func TestAStepThatFailedHalfWayIsUndone(t *testing.T) {
+	t.Parallel()
+	d := newDevice()
+	run := executor.Run{}
+	res, err := start(t, d, "delete", "  - {name: one, put: {name: a, value: x, how: half}}\n", func(r *executor.Run) { run = *r })
+	if err == nil || len(d.objects) != 1 {
+		t.Fatalf("%v, %v", err, d.objects)
+	}
+	run.Recorded, run.ID = res.Changes, "x-1-undo"
+	undone, _, err := executor.Revert(t.Context(), run)
+	if err != nil || len(undone) != 1 || len(d.objects) != 0 {
+		t.Fatalf("undone %v, left %v, %v", undone, d.objects, err)
+	}
+}
+
+func TestSomebodyElsesObjectBetweenProbeAndStepStays(t *testing.T) {
+	t.Parallel()
+	d := newDevice()
+	n := &notes{d: d}
+	if _, err := start(t, d, "delete", "  - {name: one, put: {name: a, value: x}}\n", func(r *executor.Run) {
+		r.Record = n
+		r.Lease = func(context.Context) error { d.objects["obj:a"] = "x"; return nil }
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c := n.last["obj:a"]; c.State != executor.Unchanged {
+		t.Fatalf("%s, before %q, after %q", c.State, c.Before, c.After)
+	}
+}
+
+func TestARepeatedStepKeepsWhatWasBeforeItsFirstRun(t *testing.T) {
+	t.Parallel()
+	for until, batches := range map[string]int{`"never" in stdout_lines`: 3, `value == "never"`: 1} {
+		d := newDevice()
+		res, err := start(t, d, "delete", "  - {name: one, put: {name: a, value: x}, until: '"+until+"', retries: 2, delay: 1ms}\n", nil)
+		if err == nil || len(d.batches) != batches {
+			t.Fatalf("%v after %d batches", err, len(d.batches))
+		}
+		if c := res.Changes[0]; c.State == executor.Unchanged || c.Before != "absent" {
+			t.Errorf("%s: %s, before %q, after %q", until, c.State, c.Before, c.After)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type item struct {
 	objects []module.Object
 	first   int  // index of its first change in the run's changes
 	post    bool // a condition on its result has to be decided here
+	heard   bool // its objects were completed once
 }
 
 // plan turns a step into an item that can join the batch made of pend. It

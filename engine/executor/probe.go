@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 
-	"runner/engine/module"
 	"runner/engine/transport"
 )
 
@@ -83,40 +81,6 @@ func probeOf(it *item) *item {
 	p.step.N, p.step.Mode, p.step.Continue = p.n, transport.Probe, true
 	p.step.When, p.step.Until, p.step.ChangedWhen, p.step.FailedWhen = nil, nil, nil, nil
 	return p
-}
-
-// looks returns the items that look at what a batch may change, at its head,
-// and whose objects they look at. An argument that only the device will know
-// cannot be looked at: what such a step did is not undone then.
-func (x *run) looks(items []*item) ([]*item, map[int]*item) {
-	if !x.Look || x.Record != nil || x.Mode != transport.Apply {
-		return nil, nil
-	}
-	var out []*item
-	owner := map[int]*item{}
-	for _, it := range items {
-		undo := slices.ContainsFunc(it.objects, func(o module.Object) bool { return o.Undo != nil })
-		if undo && !it.late {
-			p := probeOf(it)
-			out = append(out, p)
-			owner[p.n] = it
-		}
-	}
-	return out, owner
-}
-
-// seen notes what the looks of a batch have found.
-func (x *run) seen(owner map[int]*item, said map[int]*told) {
-	for n, it := range owner {
-		if said[n] == nil {
-			continue
-		}
-		for i := range it.objects {
-			if before, ok := said[n].facts["state."+strconv.Itoa(i)]; ok {
-				x.res.Changes[it.first+i].Before = before
-			}
-		}
-	}
 }
 
 // replan evaluates the arguments of items again, because Probed may have

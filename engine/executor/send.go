@@ -24,8 +24,23 @@ type told struct {
 	failed       bool
 	timedOut     bool
 	tooMuch      bool
-	facts        map[string]string
+	facts        map[string]string // the last of each key
+	first        map[string]string // the first of each state
+	times        map[string]int    // how often the last attempt said each state
 	out, err     bytes.Buffer
+}
+
+// fact keeps a fact. A body says the state of an object before it acts and,
+// when it acted, once more after.
+func (t *told) fact(key, value string) {
+	t.facts[key] = value
+	if !strings.HasPrefix(key, "state.") {
+		return
+	}
+	if _, ok := t.first[key]; !ok {
+		t.first[key] = value
+	}
+	t.times[key]++
 }
 
 // send runs items as one batch and keeps their results. It returns how many
@@ -44,11 +59,8 @@ func (x *run) send(ctx context.Context, items []*item) (int, error) {
 			return len(items), err
 		}
 	}
-	looks, owner := x.looks(items)
 	for tries := 0; ; tries++ {
-		said, err := x.exchange(ctx, append(looks, items...), x.Takeover && x.batch == 0)
-		x.seen(owner, said)
-		looks = nil // a repeated step is not looked at again
+		said, err := x.exchange(ctx, items, x.Takeover && x.batch == 0)
 		ran, err := x.settle(ctx, items, said, err)
 		if err != nil || !items[0].post || len(items) > 1 {
 			return ran, err
@@ -67,7 +79,7 @@ func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[i
 	before := x.res.Sent
 	for _, it := range items {
 		b.Steps = append(b.Steps, it.step)
-		said[it.n] = &told{facts: map[string]string{}}
+		said[it.n] = &told{facts: map[string]string{}, first: map[string]string{}, times: map[string]int{}}
 		if it.step.Mode == transport.Apply && !it.module.ReadOnly {
 			x.res.Sent = true
 		}
@@ -92,13 +104,15 @@ func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[i
 				x.Observe.Output(e.Step, e.Stream, e.At, e.Data)
 			}
 		case transport.Fact:
-			t.facts[e.Key] = e.Value
+			t.fact(e.Key, e.Value)
 		case transport.Ended:
 			t.done, t.ended = true, e.At
 			t.rc, t.attempts, t.changed, t.failed, t.timedOut, t.tooMuch = e.RC, e.Attempts, e.Changed, e.Failed, e.TimedOut, e.TooMuch
 		case transport.Skipped:
 			t.skipped = e.Reason
-		case transport.Preamble, transport.Retried:
+		case transport.Retried:
+			clear(t.times)
+		case transport.Preamble:
 		}
 	})
 	if transport.SafeToRetry(err) {
@@ -266,24 +280,44 @@ func (x *run) complete(ctx context.Context, items []*item, said map[int]*told) e
 		t := said[it.n]
 		for i := range it.objects {
 			c := &x.res.Changes[it.first+i]
-			after, ok := t.facts["state."+strconv.Itoa(i)]
-			switch {
-			case t.skipped != "":
-				c.State, c.After = Unchanged, c.Before
-			case ok && after == c.Before, ok && !t.changed && !t.failed:
-				c.State, c.After = Unchanged, after
-			case ok:
-				c.State, c.After = Done, after
-			default:
-				continue // nothing was heard: it stays intended and is looked at, never guessed
+			if !x.became(it, c, t, "state."+strconv.Itoa(i)) {
+				continue // it stays intended and is looked at, never guessed
 			}
 			cs = append(cs, *c)
 		}
+		it.heard = true
 	}
 	if x.Record == nil || len(cs) == 0 {
 		return nil
 	}
 	return x.Record.Complete(ctx, cs)
+}
+
+// became notes on c what was said about its object. It returns false when that
+// is not known: nothing was said, or only what it was before a step that failed.
+func (x *run) became(it *item, c *Change, t *told, key string) bool {
+	after, ok := t.facts[key]
+	acted := t.times[key] > 1
+	// Without probes the body's own first word is what was before, but not when
+	// a step that changed something said one: that may be what came of it.
+	if ok && x.Record == nil && !it.late && !it.heard && (acted || t.failed || !t.changed) {
+		c.Before = t.first[key]
+	}
+	same := after == t.first[key] && (acted || !t.changed)
+	switch {
+	case t.skipped != "":
+		c.State, c.After = Unchanged, c.Before
+	case !ok, !acted && t.failed:
+		if it.heard {
+			c.State = Intended // an earlier attempt is no evidence any more
+		}
+		return it.heard
+	case after == c.Before, same && !it.heard:
+		c.State, c.After = Unchanged, after
+	default:
+		c.State, c.After = Done, after
+	}
+	return true
 }
 
 // cut records a batch whose end was not seen.

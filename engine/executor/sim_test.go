@@ -32,7 +32,7 @@ type call struct {
 	mode  transport.Mode
 	args  map[string]string
 	out   map[string]string
-	state []string
+	state []string // of object 0, in the order in which it was said
 }
 
 func (d *device) Peer() transport.Peer { return transport.Peer{Address: "sim:1", Identity: "SHA256:x"} }
@@ -74,31 +74,31 @@ func (d *device) Run(_ context.Context, b transport.Batch, sink transport.Sink) 
 			}
 			return &transport.Error{Phase: transport.PhaseExec, Device: "sim", Step: s.N, Err: errors.New("connection lost")}
 		}
-		rc := d.do(s.Body.Name, c)
-		changed := c.out["_changed"] == "true"
-		fail := rc != 0
-		said[s.N] = maps.Clone(c.out)
-		maps.Copy(said[s.N], map[string]string{"rc": strconv.Itoa(rc), "changed": strconv.FormatBool(changed), "failed": strconv.FormatBool(fail), "ran": "true", "skipped": "false", "attempts": "1"})
-		if s.ChangedWhen != nil {
-			changed = transport.Holds(s.ChangedWhen, get)
-		}
-		if s.FailedWhen != nil {
-			fail = transport.Holds(s.FailedWhen, get)
-		}
-		if s.Until != nil {
-			fail = !transport.Holds(s.Until, get)
-		}
-		said[s.N]["changed"], said[s.N]["failed"] = strconv.FormatBool(changed), strconv.FormatBool(fail)
-		if o := c.out["_stdout"]; o != "" {
-			sink(transport.Event{Kind: transport.Output, Step: s.N, Stream: transport.Stdout, Data: []byte(o)})
-		}
-		for k, v := range c.out {
-			if !strings.HasPrefix(k, "_") {
-				sink(transport.Event{Kind: transport.Fact, Step: s.N, Key: k, Value: v})
+		var (
+			rc            int
+			changed, fail bool
+		)
+		for tries := 1; ; tries++ {
+			c.out, c.state = map[string]string{}, nil
+			rc = d.do(s.Body.Name, c)
+			changed, fail = c.out["_changed"] == "true", rc != 0
+			said[s.N] = maps.Clone(c.out)
+			maps.Copy(said[s.N], map[string]string{"rc": strconv.Itoa(rc), "changed": strconv.FormatBool(changed), "failed": strconv.FormatBool(fail), "ran": "true", "skipped": "false", "attempts": strconv.Itoa(tries)})
+			if s.ChangedWhen != nil {
+				changed = transport.Holds(s.ChangedWhen, get)
 			}
-		}
-		for i, st := range c.state {
-			sink(transport.Event{Kind: transport.Fact, Step: s.N, Key: "state." + strconv.Itoa(i), Value: st})
+			if s.FailedWhen != nil {
+				fail = transport.Holds(s.FailedWhen, get)
+			}
+			if s.Until != nil {
+				fail = !transport.Holds(s.Until, get)
+			}
+			said[s.N]["changed"], said[s.N]["failed"] = strconv.FormatBool(changed), strconv.FormatBool(fail)
+			tell(sink, s.N, c)
+			if s.Until == nil || !fail || tries > s.Retries {
+				break
+			}
+			sink(transport.Event{Kind: transport.Retried, Step: s.N, Attempts: tries})
 		}
 		sink(transport.Event{Kind: transport.Ended, Step: s.N, At: at.Add(time.Millisecond), RC: rc, Changed: changed, Failed: fail, Attempts: 1})
 		if fail && !s.Continue {
@@ -108,28 +108,43 @@ func (d *device) Run(_ context.Context, b transport.Batch, sink transport.Sink) 
 	return nil
 }
 
+// tell hands on what a body said.
+func tell(sink transport.Sink, n int, c *call) {
+	if o := c.out["_stdout"]; o != "" {
+		sink(transport.Event{Kind: transport.Output, Step: n, Stream: transport.Stdout, Data: []byte(o)})
+	}
+	for k, v := range c.out {
+		if !strings.HasPrefix(k, "_") {
+			sink(transport.Event{Kind: transport.Fact, Step: n, Key: k, Value: v})
+		}
+	}
+	for _, st := range c.state {
+		sink(transport.Event{Kind: transport.Fact, Step: n, Key: "state.0", Value: st})
+	}
+}
+
 // do is what the bodies of the test modules do.
 func (d *device) do(body string, c *call) int {
 	switch body {
 	case "put": // make the object name hold value
 		id := "obj:" + c.args["name"]
-		want := c.args["value"]
-		if c.mode == transport.Apply {
-			if d.objects[id] != want {
-				c.out["_changed"] = "true"
-				d.applied = append(d.applied, id)
-			}
-			if want == "absent" {
-				delete(d.objects, id)
-			} else {
-				d.objects[id] = want
-			}
-		}
-		st := d.objects[id]
-		if st == "" {
-			st = "absent"
-		}
+		st := d.state(id)
 		c.state = []string{st}
+		if want := c.args["value"]; c.mode == transport.Apply && st != want {
+			c.out["_changed"] = "true"
+			d.applied = append(d.applied, id)
+			if d.objects[id] = want; want == "absent" {
+				delete(d.objects, id)
+			}
+			switch c.args["how"] {
+			case "half": // fails when it has acted and says no more
+				return 4
+			case "mute": // says the state once, when it has acted
+				c.state = nil
+			}
+			st = want
+			c.state = append(c.state, st)
+		}
 		c.out["value"] = st
 		c.out["exists"] = strconv.FormatBool(st != "absent")
 		c.out["size"] = strconv.Itoa(len(st))
@@ -148,6 +163,13 @@ func (d *device) do(body string, c *call) int {
 	return 0
 }
 
+func (d *device) state(id string) string {
+	if st := d.objects[id]; st != "" {
+		return st
+	}
+	return "absent"
+}
+
 func registry(t *testing.T) *module.Registry {
 	t.Helper()
 	str := func(n string, req bool) module.Field {
@@ -155,7 +177,7 @@ func registry(t *testing.T) *module.Registry {
 	}
 	r, err := module.NewRegistry(
 		&module.Module{
-			Name: "put", Summary: "s", Platform: "linux", Args: []module.Field{str("name", true), str("value", true)},
+			Name: "put", Summary: "s", Platform: "linux", Args: []module.Field{str("name", true), str("value", true), str("how", false)},
 			Outputs: []module.Field{{Name: "value", Type: lang.String}, {Name: "exists", Type: lang.Bool}, {Name: "size", Type: lang.Int}}, Sh: "put",
 			Objects: func(a module.Args) []module.Object {
 				return []module.Object{{ID: "obj:" + a.String("name"), Undo: &module.Undo{Module: "put", Args: map[string]any{"name": a.String("name"), "value": "absent"}}}}

@@ -45,6 +45,7 @@ type result struct {
 	stdout  string
 	out     map[string]string
 	state   map[int]string
+	before  map[int]string // the first states that were said
 	changed bool
 	said    string
 }
@@ -138,7 +139,7 @@ func (d *device) run(tb testing.TB, mode, name string, args module.Args) result 
 
 // parse takes the frames out of the output.
 func parse(s string) result {
-	r := result{out: map[string]string{}, state: map[int]string{}, rc: -1}
+	r := result{out: map[string]string{}, state: map[int]string{}, before: map[int]string{}, rc: -1}
 	for {
 		before, rest, ok := strings.Cut(s, "\036")
 		r.stdout += before
@@ -154,6 +155,9 @@ func parse(s string) result {
 		case "S":
 			n, _ := strconv.Atoi(k[1:])
 			r.state[n] = v
+			if _, ok := r.before[n]; !ok {
+				r.before[n] = v
+			}
 		case "M":
 			r.said = v
 		case "C":
@@ -278,6 +282,9 @@ func (d *device) twice(tb testing.TB, name string, args module.Args, again modul
 	r := d.ok(tb, name, args)
 	if !r.changed {
 		tb.Errorf("%s %v changed nothing", name, args)
+	}
+	if !maps.Equal(r.before, old) {
+		tb.Errorf("%s %v said that it found %v, but it was %v", name, args, r.before, old)
 	}
 	full := maps.Clone(args)
 	maps.Copy(full, again)

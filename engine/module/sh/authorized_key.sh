@@ -113,18 +113,19 @@ fi
 if [ "$v_uid" = 0 ] && [ "$a_allow_root" != true ]; then lib_no "a key for root needs allow_root: true"; return 1; fi
 v_line=
 if [ "$M" = probe ] || [ "$a_state" = absent ]; then
-  v_op=read
-  if [ "$a_state" = absent ] && [ "$M" = apply ]; then v_op=absent; fi
-  if ! ak_run $v_op; then
+  if ! ak_run read; then
     if [ "$M" = probe ] || [ ! -d "$v_home" ]; then _state 0 absent; return 0; fi
     lib_no "$v_home/.ssh: $v_why"
     return 1
   fi
-  if [ "$M" = probe ]; then ak_state "$v_mine"; return 0; fi
-  if [ -n "$v_mine" ]; then _changed; fi
-  if [ "$M" = check ]; then ak_state "$v_mine"; return 0; fi
-  _state 0 absent
-  return 0
+  ak_state "$v_mine"
+  if [ "$M" = probe ] || [ -z "$v_mine" ]; then return 0; fi
+  if [ "$M" = check ]; then _changed; return 0; fi
+  ak_run absent || { lib_no "$v_home/.ssh: ${v_why:-cannot act as $a_user}"; return 1; }
+  _changed
+  ak_state "$v_now"
+  [ -z "$v_now" ] || lib_no "the key of $a_user is there after it was taken away"
+  return
 fi
 ak_time || return 1
 _out expiry_form $v_form
@@ -140,6 +141,11 @@ if [ "$M" = check ]; then
   ak_state "$v_mine"
   return 0
 fi
+# Whoever fails half way has said what was before.
+if [ -e "$v_home/.ssh/authorized_keys" ] || [ -L "$v_home/.ssh/authorized_keys" ] || [ -L "$v_home/.ssh" ]; then
+  ak_run read || { lib_no "$v_home/.ssh: ${v_why:-cannot act as $a_user}"; return 1; }
+fi
+ak_state "$v_mine"
 if ! ak_run present; then lib_no "$v_home/.ssh: ${v_why:-cannot act as $a_user}"; return 1; fi
 if [ -n "$v_other" ]; then _say "the same key is there on another line, which may allow more and longer"; fi
 if [ -n "$v_wrote" ]; then

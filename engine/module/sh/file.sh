@@ -4,14 +4,15 @@ lib_words "$a_owner$a_group" "$a_mode" || return 1
 lib_filestate "$a_path"
 v_was=$v_fs
 fl_say() { _state 0 "$v_fs"; if [ "$v_kind" = absent ]; then _out exists false; else _out exists true; fi; }
-if [ "$M" = probe ]; then fl_say; return 0; fi
+fl_say
+if [ "$M" = probe ]; then return 0; fi
 case $a_path in / | /etc | /usr | /var | /home | /root | /bin | /sbin | /lib | /lib64 | /boot | /dev | /proc | /sys | /run | /tmp | /opt | /srv) lib_no "$a_path itself is never changed"; return 1 ;; esac
 if [ "$a_state" = absent ]; then
   # what a killed copy left beside it
   if [ "$M" = apply ]; then rm -f -- "${a_path%/*}/.${a_path##*/}.runner-tmp"; fi
-  if [ "$v_kind" = absent ]; then fl_say; return 0; fi
-  if [ "$M" = check ]; then _changed; _say "would delete $a_path"; fl_say; return 0; fi
-  lib_safe "$a_path" || { fl_say; return 1; }
+  if [ "$v_kind" = absent ]; then return 0; fi
+  if [ "$M" = check ]; then _changed; _say "would delete $a_path"; return 0; fi
+  lib_safe "$a_path" || return 1
   v_rc=0
   if [ "$v_kind" != directory ]; then rm -f -- "$a_path"
   elif [ "$a_recursive" = true ]; then lib_rmtree "$a_path" || v_rc=1
@@ -23,7 +24,6 @@ if [ "$a_state" = absent ]; then
   return
 fi
 if [ "$v_kind" != absent ]; then
-  fl_say
   if [ "$v_kind" != "$a_state" ]; then lib_no "$a_path is there and is not a $a_state"; return 1; fi
   case $a_exists in
   adopt) return 0 ;;
@@ -32,10 +32,10 @@ if [ "$v_kind" != absent ]; then
   esac
 fi
 if [ "$M" = check ]; then
-  if [ "$v_kind" = absent ]; then _changed; _say "would create $a_path"; fl_say; fi
+  if [ "$v_kind" = absent ]; then _changed; _say "would create $a_path"; fi
   return 0
 fi
-lib_safe "$a_path" || { fl_say; return 1; }
+lib_safe "$a_path" || return 1
 v_rc=0
 if [ "$v_kind" = absent ]; then
   if [ "$a_state" = directory ]; then mkdir -- "$a_path" || v_rc=1; else (set -C; : >"$a_path") || v_rc=1; fi

@@ -54,7 +54,8 @@ v_pwline=$(grep -s -m1 "^$v_re:" /etc/passwd)
 if [ -z "$v_pwline" ]; then lib_nss "$a_user"; v_pwline=$v_line v_local=; fi
 if [ -n "$v_pwline" ]; then v_r=${v_pwline#*:*:*:} v_pgid=${v_r%%:*}; fi
 gm_read
-if [ "$M" = probe ]; then gm_report; return 0; fi
+gm_report
+if [ "$M" = probe ]; then return 0; fi
 v_todo= v_missing= v_already= v_added= v_created=
 for v_g in $v_list; do
   gm_scan "$v_g"
@@ -72,14 +73,12 @@ gm_words() { v_w=; for v_g in $1; do v_w="$v_w${v_w:+$lib_nl}$v_g"; done; }
 gm_words "$v_missing"; _out missing "$v_w"
 gm_words "$v_already"; _out already "$v_w"
 if [ -n "$v_missing" ] && [ "$a_state" != absent ] && [ "$a_missing_group" != create ]; then
-  gm_report
   lib_no "there is no group$v_missing"
   return 1
 fi
-if [ -n "$v_todo" ] && [ -z "$v_pwline" ] && [ "$a_state" != absent ]; then gm_report; lib_no "there is no account $a_user"; return 1; fi
+if [ -n "$v_todo" ] && [ -z "$v_pwline" ] && [ "$a_state" != absent ]; then lib_no "there is no account $a_user"; return 1; fi
 if [ "$M" = check ]; then
   if [ -n "$v_todo" ]; then _changed; if [ "$a_state" = absent ]; then _say "would leave:$v_todo"; else _say "would join:$v_todo"; fi; fi
-  gm_report
   return 0
 fi
 v_bad=

@@ -1,14 +1,10 @@
 # The account of the databases, made, changed or taken away.
+user_state() { if [ -n "$v_pwline" ]; then _state 0 "uid=$v_uid"; else _state 0 absent; fi; }
 user_outputs() {
   v_locked=false
   case $v_pwhash in '!'*) v_locked=true ;; esac
-  if [ -n "$v_pwline" ]; then
-    _state 0 "uid=$v_uid"
-    _out exists true
-  else
-    _state 0 absent
-    _out exists false
-  fi
+  user_state
+  if [ -n "$v_pwline" ]; then _out exists true; else _out exists false; fi
   _out uid "${v_uid:-${a_uid:-0}}"
   _out gid "${v_gid:-0}"
   _out home "$v_home"
@@ -279,6 +275,7 @@ fi
 lib_day "$a_expires" || return 1
 lib_scan "$a_name" "$v_want"
 if [ "$M" = probe ]; then user_outputs; return 0; fi
+if [ "$M" = apply ]; then user_state; fi
 if [ "$a_state" = absent ]; then user_remove; return; fi
 if [ -z "$v_pwline" ]; then
   if [ "$a_exists" = require ]; then user_no "there is no account $a_name"; return 1; fi
