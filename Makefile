@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 GO       ?= go
 TOOL     := $(GO) tool -modfile=tools.mod
 PKGS     ?= ./...
-FUZZTIME ?= 30s
+FUZZTIME ?= 60s
 COUNT    ?= 10
 SOAKTIME ?= 10m
 
@@ -47,11 +47,11 @@ update: ## rewrite expected test output; read the diff before it is committed
 	UPDATE=1 $(GO) test $(PKGS)
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target, each for FUZZTIME (30s)
+fuzz: ## run every fuzz target, each for FUZZTIME (60s)
 	@for pkg in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz'); do \
 	    echo "$$pkg $$target"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$pkg" || exit 1; \
 	  done; \
 	done
 

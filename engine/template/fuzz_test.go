@@ -1,0 +1,68 @@
+package template
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"runner/engine/lang"
+	"runner/engine/module"
+)
+
+// goWords are words of Go that authors must not see.
+var goWords = regexp.MustCompile(`interface \{\}|map\[string\]|\[\]interface|\bint64\b|float64\b|reflect\.|lang\.|template\.|text/template|runtime error|<nil>|%!|goroutine|0x[0-9a-f]{6}`)
+
+// FuzzLoad looks for a file that the loader does not survive, or about which it
+// says something without a place, or in words of Go.
+func FuzzLoad(f *testing.F) {
+	for _, pattern := range []string{"../../templates/*/*.yaml", "../../testdata/template/*/*.yaml", "testdata/*/*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(text)
+		}
+	}
+	reg, err := module.Linux()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) > 64<<10 {
+			return
+		}
+		for _, kind := range []string{"create", "delete"} {
+			tpl, ps := Load(kind+"/fuzz.yaml", text, reg)
+			if (tpl == nil) == (len(ps) == 0) {
+				t.Errorf("%d problems, and a template: %t", len(ps), tpl != nil)
+			}
+			sound(t, string(text), ps)
+		}
+	})
+}
+
+// sound checks what every problem has to have.
+func sound(t *testing.T, text string, ps lang.Problems) {
+	t.Helper()
+	lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 2
+	for _, p := range ps {
+		if p.Pos.File == "" || p.Pos.Line < 1 || p.Pos.Line > lines || p.Pos.Col < 1 || p.Message == "" || p.Code == "" {
+			t.Errorf("%+v", p)
+		}
+		if !utf8.ValidString(p.Message) || strings.Contains(p.Message, "\n") {
+			t.Errorf("message %q", p.Message)
+		}
+		if w := goWords.FindString(p.Message); w != "" && !strings.Contains(text, w) {
+			t.Errorf("message %q says %q", p.Message, w)
+		}
+		_ = p.Excerpt()
+	}
+}
