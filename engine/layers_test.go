@@ -17,10 +17,10 @@ import (
 // line here; those of one line do not know each other.
 var layers = [][]string{
 	{"engine/grant", "engine/secret", "engine/lang"},
-	{"engine/secret/seal", "engine/secret/source"},
+	{"engine/secret/seal", "engine/secret/source", "engine/schema"},
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
 	{"engine/transport/ssh", "engine/transport/transporttest", "engine/module", "engine/inventory", "engine/lab"},
-	{"engine/template", "engine/lab/labtest"},
+	{"engine/template", "engine/lab/labtest", "engine/schema/schematest"},
 	{"engine/executor"},
 	{"engine"},
 	{"cmd/runner"},
@@ -29,19 +29,20 @@ var layers = [][]string{
 // Who may import what is not ours: a package and everything below its path. What is
 // from elsewhere and not listed here, nobody may.
 var owners = map[string][]string{
-	"github.com/Masterminds/sprig/v3": {"engine/lang"},
-	"github.com/expr-lang/expr":       {"engine/lang"},
-	"github.com/goccy/go-yaml":        {"engine/lang"},
-	"mvdan.cc/sh/v3":                  {"engine/lang"},
-	"text/template":                   {"engine/lang"},
-	"golang.org/x/crypto/ssh":         {"engine/transport/ssh", "engine/transport/transporttest"},
-	"golang.org/x/sys":                {"engine/lab", "engine/transport/ssh", "engine/store"},
-	"golang.org/x/term":               {"cmd/runner"},
-	"database/sql":                    {"engine/store"},
-	"github.com/pressly/goose/v3":     {"engine/store"},
-	"modernc.org/sqlite":              {"engine/store"},
-	"github.com/spf13/cobra":          {"cmd/runner"},
-	"testing":                         {"engine/lab/labtest", "engine/transport/transporttest"},
+	"github.com/Masterminds/sprig/v3":          {"engine/lang"},
+	"github.com/expr-lang/expr":                {"engine/lang"},
+	"github.com/goccy/go-yaml":                 {"engine/lang", "engine/schema/schematest"},
+	"mvdan.cc/sh/v3":                           {"engine/lang"},
+	"text/template":                            {"engine/lang"},
+	"golang.org/x/crypto/ssh":                  {"engine/transport/ssh", "engine/transport/transporttest"},
+	"golang.org/x/sys":                         {"engine/lab", "engine/transport/ssh", "engine/store"},
+	"golang.org/x/term":                        {"cmd/runner"},
+	"github.com/santhosh-tekuri/jsonschema/v6": {"engine/schema/schematest"},
+	"database/sql":                             {"engine/store"},
+	"github.com/pressly/goose/v3":              {"engine/store"},
+	"modernc.org/sqlite":                       {"engine/store"},
+	"github.com/spf13/cobra":                   {"cmd/runner"},
+	"testing":                                  {"engine/lab/labtest", "engine/transport/transporttest", "engine/schema/schematest"},
 }
 
 // What only tests import.

@@ -7,32 +7,18 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"runner/engine/lang"
 )
-
-// Defaults of the documents; README.md of the folder inventories tells them.
-const (
-	defaultPort  = 22
-	defaultDial  = 15 * time.Second
-	defaultStep  = 60 * time.Second
-	defaultKeep  = 15 * time.Second
-	defaultFirst = 70000
-	defaultLast  = 99999
-)
-
-var methodWords = []string{"certificate", "publickey", "agent", "password", "keyboard-interactive"}
 
 // inventory reads a connection profile.
 func (l *loader) inventory(f *lang.Fields) {
 	name := l.name(f, "inventory", anyName, "Linux-SSH")
 	inv := &Inventory{Name: name, Pos: f.Key("name").Pos}
-	if n := f.Need("transport", "ssh"); n != nil && l.OneOf(n, "transport", []string{"ssh"}) {
-		inv.Transport = n.Text
-	}
-	inv.Methods = f.Enums("methods", []string{"publickey"}, methodWords...)
-	inv.Port = int(f.Int("port", defaultPort, 1, 65535))
+	f.Need("transport", "ssh")
+	inv.Transport = f.Enum("transport")
+	inv.Methods = f.Enums("methods")
+	inv.Port = int(f.Int("port"))
 	inv.Become = l.become(f.Take("become"))
 	inv.HostKeys = l.hostKeys(f.Take("host_keys"))
 	inv.Timeouts = l.timeouts(f.Take("timeouts"))
@@ -46,12 +32,8 @@ func (l *loader) inventory(f *lang.Fields) {
 }
 
 func (l *loader) become(n *lang.Node) Become {
-	b := Become{Method: "sudo"}
-	if n == nil {
-		return b
-	}
-	f := l.Map(n, "become")
-	b.Method = f.Enum("method", b.Method, "sudo", "none")
+	f := l.Part(n, "become").By(&becomeTable, "")
+	b := Become{Method: f.Enum("method")}
 	if p := f.Take("password_from"); p != nil {
 		b.Password = l.source(p, "password_from", true)
 		if b.Method == "none" {
@@ -64,26 +46,15 @@ func (l *loader) become(n *lang.Node) Become {
 }
 
 func (l *loader) hostKeys(n *lang.Node) HostKeys {
-	h := HostKeys{Policy: "strict"}
-	if n == nil {
-		return h
-	}
-	f := l.Map(n, "host_keys")
-	h.Policy = f.Enum("policy", h.Policy, "strict", "trust_on_first_use")
-	h.KnownHosts = l.path(f, "known_hosts")
+	f := l.Part(n, "host_keys").By(&hostKeysTable, "")
+	h := HostKeys{Policy: f.Enum("policy"), KnownHosts: l.path(f, "known_hosts")}
 	f.End()
 	return h
 }
 
 func (l *loader) timeouts(n *lang.Node) Timeouts {
-	t := Timeouts{Dial: defaultDial, Step: defaultStep, Keep: defaultKeep}
-	if n == nil {
-		return t
-	}
-	f := l.Map(n, "timeouts")
-	t.Dial = f.Duration("dial", t.Dial, time.Second, 10*time.Minute)
-	t.Step = f.Duration("step", t.Step, time.Second, 24*time.Hour)
-	t.Keep = f.Duration("keepalive", t.Keep, time.Second, 10*time.Minute)
+	f := l.Part(n, "timeouts").By(&timeoutsTable, "")
+	t := Timeouts{Dial: f.Duration("dial"), Step: f.Duration("step"), Keep: f.Duration("keepalive")}
 	f.End()
 	return t
 }
@@ -94,7 +65,7 @@ func (l *loader) hop(n *lang.Node, inv *Inventory) Hop {
 		l.Add(n, "wrong-type", "a jump host is a map; write {device: %s}", n.Text)
 		return Hop{}
 	}
-	f := l.Map(n, "a jump host")
+	f := l.Map(n, "a jump host").By(&jumpTable, "")
 	f.Need("device", "bastion")
 	h := Hop{Device: l.refer(f, "device", "device"), Credential: l.refer(f, "credential", "credential")}
 	f.End()
@@ -110,8 +81,8 @@ func (l *loader) device(f *lang.Fields) {
 	name := l.name(f, "device", lowerName, "web-1")
 	d := &Device{Name: name, Pos: f.Key("name").Pos}
 	d.Address = l.address(f)
-	d.Port = int(f.Int("port", 0, 1, 65535))
-	d.Platform = f.Enum("platform", "linux", "linux")
+	d.Port = int(f.Int("port"))
+	d.Platform = f.Enum("platform")
 	d.Inventory = l.refer(f, "inventory", "inventory")
 	d.Tags = f.Strings("tags")
 	for _, it := range f.Items("host_keys") {
@@ -186,15 +157,11 @@ func (l *loader) hostKey(n *lang.Node, s string) bool {
 const nobody, overflow = 65534, 65535
 
 func (l *loader) uids(n *lang.Node) UIDRange {
-	r := UIDRange{First: defaultFirst, Last: defaultLast}
-	if n == nil {
-		return r
-	}
-	f := l.Map(n, "uids")
-	r.First = f.Int("first", r.First, 1000, 1<<32-2)
-	r.Last = f.Int("last", r.Last, 1000, 1<<32-2)
+	f := l.Part(n, "uids").By(&uidsTable, "")
+	r := UIDRange{First: f.Int("first"), Last: f.Int("last")}
 	f.End()
 	switch {
+	case n == nil: // what the table says fits
 	case r.First > r.Last:
 		l.Add(n, "out-of-range", "the range of uids ends before it starts: first is %d, last is %d", r.First, r.Last)
 	case r.First <= overflow && r.Last >= nobody:

@@ -13,12 +13,9 @@ import (
 	"runner/engine/lang"
 )
 
-// Defaults of the just-in-time settings.
+// Bounds of credentials.
 const (
-	defaultDuration = time.Hour
-	defaultMax      = 8 * time.Hour
-	defaultMargin   = 15 * time.Minute
-	longest         = 365 * 24 * time.Hour
+	longest = 365 * 24 * time.Hour
 
 	defaultAccount = "jit-{{ id }}"
 	maxAccount     = 20 // the shortest limit of the systems that accounts are made on
@@ -204,7 +201,7 @@ func (l *loader) plain(n *lang.Node) any {
 
 // auth reads how runner itself logs in.
 func (l *loader) auth(n *lang.Node, c *Credential) Auth {
-	f := l.Map(n, "authentication")
+	f := l.Map(n, "authentication").By(&authTable, "")
 	a := Auth{User: f.String("user", ""), Credential: l.refer(f, "credential", "credential")}
 	if s := f.Take("secret_from"); s != nil {
 		a.Secret = l.source(s, "secret_from", false)
@@ -258,17 +255,12 @@ var slotKinds = []struct{ slot, kind string }{
 
 // jit reads the just-in-time settings. Without them the credential gives nothing.
 func (l *loader) jit(n *lang.Node) (JIT, map[string]*lang.Node) {
-	j := JIT{Type: "create_delete", Duration: defaultDuration, MaxDuration: defaultMax, Margin: defaultMargin}
-	slots := map[string]*lang.Node{}
-	if n == nil {
-		return j, slots
+	f := l.Part(n, "jit").By(&jitTable, "")
+	j := JIT{
+		Enabled: f.Bool("enabled") && n != nil, Type: f.Enum("type"),
+		Duration: f.Duration("duration"), MaxDuration: f.Duration("max_duration"), Margin: f.Duration("margin"),
 	}
-	f := l.Map(n, "jit")
-	j.Enabled = f.Bool("enabled", true)
-	j.Type = f.Enum("type", j.Type, "create_delete", "elevate", "group_membership", "enable_disable")
-	j.Duration = f.Duration("duration", j.Duration, time.Second, longest)
-	j.MaxDuration = f.Duration("max_duration", j.MaxDuration, time.Second, longest)
-	j.Margin = f.Duration("margin", j.Margin, time.Second, 24*time.Hour)
+	slots := map[string]*lang.Node{}
 	for slot, to := range map[string]*string{"create": &j.Create, "delete": &j.Delete, "elevate": &j.Elevate, "revert": &j.Revert} {
 		*to = f.String(slot, "")
 		if *to != "" {

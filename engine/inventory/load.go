@@ -85,13 +85,13 @@ func (l *loader) file(name string, text []byte) {
 
 func (l *loader) document(doc *lang.Node) {
 	f := l.Map(doc, "a document")
-	switch f.Header("inventory", "device", "credential") {
+	switch f.Header(kindKey.Is.Words...) {
 	case "inventory":
-		l.inventory(f)
+		l.inventory(f.By(&inventoryTable, ""))
 	case "device":
-		l.device(f)
+		l.device(f.By(&deviceTable, ""))
 	case "credential":
-		l.credential(f)
+		l.credential(f.By(&credentialTable, ""))
 	}
 }
 

@@ -17,7 +17,7 @@ func (l *loader) source(n *lang.Node, key string, passwordOnly bool) *Source {
 		l.add(l.masked(n, "literal-secret", "%s says where the secret is and never holds it; put it into a file of mode 0600, and write here %s: {file: /etc/runner/%s}", key, key, fileFor(key)))
 		return nil
 	}
-	f := l.Map(n, key)
+	f := l.Map(n, key).By(&sourceTable, "")
 	s := &Source{
 		File:   l.path(f, "file"),
 		Keytab: l.path(f, "keytab"),
@@ -33,7 +33,7 @@ func (l *loader) source(n *lang.Node, key string, passwordOnly bool) *Source {
 			given = append(given, k)
 		}
 	}
-	s.Kind = f.Enum("kind", "password", "password", "private_key")
+	s.Kind = f.Enum("kind")
 	s.Certificate = l.path(f, "certificate")
 	if p := f.Take("passphrase_from"); p != nil {
 		s.Passphrase = l.source(p, "passphrase_from", true)

@@ -12,7 +12,12 @@ import (
 // Decoder reads documents strictly, key by key, and collects everything that
 // is wrong with them. Reading goes on after a problem: what is wrong reads as
 // its default.
-type Decoder struct{ Problems Problems }
+type Decoder struct {
+	Problems Problems
+	// Taken, when it is there, is told every key that is asked for in a map that
+	// a table describes: tests hold the two against each other.
+	Taken func(t *Table, variant, key string)
+}
 
 // Add records a problem at a node.
 func (d *Decoder) Add(n *Node, code, format string, args ...any) {
@@ -64,6 +69,8 @@ type Fields struct {
 	What string
 
 	d       *Decoder
+	table   *Table // describes the map; nil: nothing does
+	variant string // of the table
 	known   []string
 	skipped []string
 	missing map[string]Problem
@@ -81,6 +88,14 @@ func (d *Decoder) Map(n *Node, what string) *Fields {
 		d.Add(n, "wrong-type", "%s must be a map of keys and values, not %s", what, shape(n))
 	}
 	return f
+}
+
+// Part is Map for a map that may be absent: nil reads as an empty one.
+func (d *Decoder) Part(n *Node, what string) *Fields {
+	if n == nil {
+		n = &Node{Kind: MapNode}
+	}
+	return d.Map(n, what)
 }
 
 // shape says what a node is: "a list", "the string "x"".
@@ -106,6 +121,9 @@ func clip(s string) string {
 // Take returns the value of a key, or nil.
 func (f *Fields) Take(key string) *Node {
 	f.known = append(f.known, key)
+	if f.d.Taken != nil && f.table != nil {
+		f.d.Taken(f.table, f.variant, key)
+	}
 	return f.Node.Get(key)
 }
 
@@ -237,8 +255,9 @@ func (d *Decoder) Text(n *Node, what string) (string, bool) {
 	return "", false
 }
 
-// Bool reads true or false.
-func (f *Fields) Bool(key string, def bool) bool {
+// Bool reads true or false; the default is that of the table.
+func (f *Fields) Bool(key string) bool {
+	def := f.describes(key).Default == "true"
 	n := f.Take(key)
 	if n == nil {
 		return def
@@ -250,8 +269,16 @@ func (f *Fields) Bool(key string, def bool) bool {
 	return def
 }
 
-// Int reads a whole number from lo to hi.
-func (f *Fields) Int(key string, def, lo, hi int64) int64 {
+// Int reads a whole number; default and limits are those of the table.
+func (f *Fields) Int(key string) int64 {
+	k := f.describes(key)
+	return f.IntFrom(key, k.Is.Min)
+}
+
+// IntFrom is Int with another lower limit.
+func (f *Fields) IntFrom(key string, lo int64) int64 {
+	k := f.describes(key)
+	def, hi := k.whole(), k.Is.Max
 	n := f.Take(key)
 	if n == nil {
 		return def
@@ -282,8 +309,10 @@ func (d *Decoder) Number(n *Node, what string) (int64, bool) {
 	return 0, false
 }
 
-// Duration reads a time span from lo to hi.
-func (f *Fields) Duration(key string, def, lo, hi time.Duration) time.Duration {
+// Duration reads a time span; default and limits are those of the table.
+func (f *Fields) Duration(key string) time.Duration {
+	k := f.describes(key)
+	def, lo, hi := k.span(), time.Duration(k.Is.Min), time.Duration(k.Is.Max)
 	n := f.Take(key)
 	if n == nil {
 		return def
@@ -319,16 +348,14 @@ func Span(t time.Duration) string {
 	return s
 }
 
-// Enum reads one of words.
-func (f *Fields) Enum(key, def string, words ...string) string {
+// Enum reads one of the words of the table; so is the default.
+func (f *Fields) Enum(key string) string {
+	k := f.describes(key)
 	n := f.Take(key)
-	if n == nil {
-		return def
-	}
-	if f.d.OneOf(n, key, words) {
+	if n != nil && f.d.OneOf(n, key, k.Is.Words) {
 		return n.Text
 	}
-	return def
+	return k.Default
 }
 
 // OneOf reports whether a node is one of words, and records a problem if not.
@@ -381,10 +408,11 @@ func (f *Fields) Strings(key string) []string {
 	return out
 }
 
-// Enums reads a list of words without repeats.
-func (f *Fields) Enums(key string, def []string, words ...string) []string {
-	if f.Node.Get(key) == nil {
-		f.known = append(f.known, key)
+// Enums reads a list of words of the table without repeats; so is the default.
+func (f *Fields) Enums(key string) []string {
+	k := f.describes(key)
+	def, words := k.words(), k.Is.entry().Words
+	if f.Take(key) == nil {
 		return def
 	}
 	var out []string

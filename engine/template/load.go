@@ -14,13 +14,12 @@ import (
 	"runner/engine/module"
 )
 
-// Bounds and defaults of what an author may write.
+// Bounds of what an author may write; keys.go has the defaults.
 const (
-	maxTimeout     = 24 * time.Hour
-	maxDelay       = time.Hour
-	maxRetries     = 1000
-	defaultRetries = 3
-	defaultDelay   = time.Second
+	minTimeout = time.Second
+	maxTimeout = 24 * time.Hour
+	maxDelay   = time.Hour
+	maxRetries = 1000
 )
 
 var kinds = []string{string(Create), string(Delete), string(Elevate)}
@@ -29,10 +28,16 @@ var kinds = []string{string(Create), string(Delete), string(Elevate)}
 // folder is create, delete or elevate, kind and name must be those of the
 // path. All problems are returned at once, and with one the Template is nil.
 func Load(file string, text []byte, reg *module.Registry) (*Template, lang.Problems) {
+	return load(file, text, reg, nil)
+}
+
+// load is Load; taken is told what the loader asks for.
+func load(file string, text []byte, reg *module.Registry, taken func(t *lang.Table, variant, key string)) (*Template, lang.Problems) {
 	sum := sha256.Sum256(text)
 	l := &loader{
-		reg: reg,
-		t:   &Template{File: file, Hash: hex.EncodeToString(sum[:]), Body: slices.Clone(text)},
+		Decoder: lang.Decoder{Taken: taken},
+		reg:     reg,
+		t:       &Template{File: file, Hash: hex.EncodeToString(sum[:]), Body: slices.Clone(text)},
 	}
 	docs, ps := lang.Parse(file, text)
 	l.Join(ps)
@@ -68,23 +73,24 @@ var (
 
 // template reads the document.
 func (l *loader) template(doc *lang.Node) {
-	f := l.Map(doc, "a template")
+	f := l.Map(doc, "a template").By(&templateTable, "")
 	kind := f.Header(kinds...)
 	if kind == "" {
 		return // what may follow depends on the kind
 	}
 	t := l.t
 	t.Kind = Kind(kind)
+	f.By(&templateTable, kind)
 	f.What = article(t.Kind) + " template"
 	t.Name = l.name(f)
 	l.place(f)
 	t.Description = f.String("description", "")
 	t.Platform = l.platform(f)
-	t.Enabled = f.Bool("enabled", true)
-	t.Executor = f.Enum("executor", "native", "native")
+	t.Enabled = f.Bool("enabled")
+	t.Executor = f.Enum("executor")
 	l.removal(f)
 	t.Become, _ = l.become(f)
-	t.Timeout = f.Duration("timeout", 0, time.Second, maxTimeout)
+	t.Timeout = f.Duration("timeout")
 	l.endings(f)
 
 	scope := Scope(t.Kind)
@@ -207,16 +213,15 @@ func (l *loader) become(f *lang.Fields) (string, bool) {
 // endings reads what happens when the connection or a step is lost.
 func (l *loader) endings(f *lang.Fields) {
 	t := l.t
+	t.OnDisconnect = f.Enum("on_disconnect")
 	if t.Kind == Delete {
-		t.OnDisconnect = f.Enum("on_disconnect", "continue", "stop", "continue")
 		t.OnFailure = "keep"
 		if f.Node.Get("on_failure") != nil {
 			l.misplaced(f, "on_failure", "a removal is never reverted: it is retried until it succeeds")
 		}
 		return
 	}
-	t.OnDisconnect = f.Enum("on_disconnect", "stop", "stop", "continue")
-	t.OnFailure = f.Enum("on_failure", "revert", "revert", "keep")
+	t.OnFailure = f.Enum("on_failure")
 }
 
 // vars reads the values that are evaluated once, each of which sees those before it.

@@ -51,11 +51,11 @@ func (l *loader) param(e lang.Entry, scope lang.Scope) Param {
 		p.Type = simpleTypes[e.Value.Text]
 		return p
 	}
-	f := l.Map(e.Value, "param "+lang.Quoted([]string{p.Name}))
+	f := l.Map(e.Value, "param "+lang.Quoted([]string{p.Name})).By(&paramTable, "")
 	before := len(l.Problems)
 	word := l.paramType(f, &p)
 	p.Doc = f.String("description", "")
-	p.Optional = f.Bool("optional", false)
+	p.Optional = f.Bool("optional")
 	l.limits(f, &p, word)
 	l.generate(f, &p)
 	if d := f.Take("default"); d != nil && e.Value.Kind == lang.MapNode {
@@ -74,8 +74,8 @@ func (l *loader) paramType(f *lang.Fields, p *Param) string {
 	}
 	if n.Text == "list" {
 		elem := lang.String
-		if of != nil && l.OneOf(of, "of", []string{"string", "int", "bool", "float", "duration", "time"}) {
-			elem = simpleTypes[of.Text]
+		if word := f.Enum("of"); word != "" {
+			elem = simpleTypes[word]
 		}
 		p.Type = lang.ListOf(elem)
 		return n.Text
@@ -129,7 +129,7 @@ func (l *loader) limit(f *lang.Fields, key, word string) *int64 {
 	if word == "int" {
 		lo = math.MinInt64
 	}
-	v := f.Int(key, 0, lo, math.MaxInt64)
+	v := f.IntFrom(key, lo)
 	return &v
 }
 
@@ -145,10 +145,10 @@ func (l *loader) generate(f *lang.Fields, p *Param) {
 	case l.t.Kind == Delete:
 		l.Add(f.Key("generate"), "no-effect", "a delete template makes no secrets: nobody is there to receive them")
 	}
-	g := l.Map(n, "generate of "+f.What)
+	g := l.Map(n, "generate of "+f.What).By(&generateTable, "")
 	p.Generate = &Generate{
-		Length:  int(g.Int("length", 24, 8, 256)),
-		Classes: g.Enums("classes", classes, classes...),
+		Length:  int(g.Int("length")),
+		Classes: g.Enums("classes"),
 	}
 	g.End()
 	if p.Optional {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"runner/engine/lang"
 	"runner/engine/module"
@@ -52,8 +51,10 @@ func (l *loader) step(n *lang.Node, number int, sec *section, guarded guard) *St
 		f.What = fmt.Sprintf("step %q", name.Text)
 	}
 	s := &Step{Pos: n.Pos, OnError: "fail"}
+	f.By(&stepTable, moduleStep)
 	for _, key := range blockKeys {
 		if n.Get(key) != nil {
+			f.By(&stepTable, blockStep)
 			l.block(f, s, sec, guarded)
 			return s
 		}
@@ -74,11 +75,11 @@ func (l *loader) frame(f *lang.Fields, s *Step, sec *section, guarded guard) gua
 			guarded = known
 		}
 	}
-	s.OnError = f.Enum("on_error", "fail", "fail", "continue")
+	s.OnError = f.Enum("on_error")
 	if b, written := l.become(f); written {
 		s.Become = &b
 	}
-	s.NoLog = f.Bool("no_log", false)
+	s.NoLog = f.Bool("no_log")
 	s.Tags = f.Strings("tags")
 	return guarded
 }
@@ -113,7 +114,7 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 	s.Name = f.NeedString("name", "Create the account")
 	l.register(f, s, sec)
 	guarded = l.frame(f, s, sec, guarded)
-	s.Timeout = f.Duration("timeout", 0, time.Second, maxTimeout)
+	s.Timeout = f.Duration("timeout")
 	conditions := []struct {
 		key string
 		to  **lang.Expr
@@ -185,8 +186,8 @@ func (l *loader) repeats(f *lang.Fields, s *Step) {
 		}
 		return
 	}
-	s.Retries = int(f.Int("retries", defaultRetries, 1, maxRetries))
-	s.Delay = f.Duration("delay", defaultDelay, 0, maxDelay)
+	s.Retries = int(f.Int("retries"))
+	s.Delay = f.Duration("delay")
 }
 
 // module finds the module of a step and reports every other key.

@@ -1,0 +1,125 @@
+package inventory
+
+import (
+	"time"
+
+	"runner/engine/lang"
+)
+
+// Everything that documents of the folder inventories may hold. A new key is a
+// line here beside its line in the loader; a test fails when one of them is
+// missing.
+
+var (
+	textOrMap = lang.Either(lang.FixedText, lang.Named(lang.Anything))
+	anyCase   = lang.Either(lang.Flag, lang.Shape{Kind: lang.TextShape, Words: []string{"true", "false"}, Pattern: "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"})
+	where     = lang.MapBy("secret_from")
+)
+
+// Tables describes the documents and the maps in them.
+func Tables() []*lang.Table {
+	return []*lang.Table{
+		&inventoryTable, &becomeTable, &jumpTable, &hostKeysTable, &timeoutsTable,
+		&deviceTable, &uidsTable, &credentialTable, &authTable, &jitTable, &sourceTable,
+	}
+}
+
+var (
+	schemaKey = lang.Key{Name: "schema", Is: lang.OneWord("runner/v1"), Need: true, Doc: "the language of the document; always the first key", Example: "schema: runner/v1"}
+	kindKey   = lang.Key{Name: "kind", Is: lang.OneWord("inventory", "device", "credential"), Need: true, Doc: "what the document is", Example: "kind: device"}
+)
+
+var inventoryTable = lang.Table{Name: "inventory", Doc: "How devices are reached", Keys: []lang.Key{
+	schemaKey, kindKey,
+	{Name: "name", Is: lang.FixedText, Need: true, Doc: "what credentials and devices call it", Example: "name: Linux-DMZ"},
+	{Name: "transport", Is: lang.OneWord("ssh"), Need: true, Doc: "the protocol", Example: "transport: ssh"},
+	{Name: "methods", Is: lang.Each(lang.OneWord("certificate", "publickey", "agent", "password", "keyboard-interactive")), Default: "[publickey]", Doc: "allowed logins, in this order; what is not listed is never tried", Example: "methods: [publickey, agent]"},
+	{Name: "port", Is: lang.Whole(1, 65535), Default: "22", Doc: "a device's own port wins", Example: "port: 2222"},
+	{Name: "become", Is: lang.MapBy("become"), Doc: "how steps get another account's rights", Example: "become: {method: sudo}"},
+	{Name: "jump", Is: lang.Each(lang.MapBy("jump")), Doc: "jump hosts, outermost first", Example: "jump: [{device: bastion, credential: bastion-admin}]"},
+	{Name: "host_keys", Is: lang.MapBy("host_keys"), Doc: "which host keys are accepted", Example: "host_keys: {policy: strict}"},
+	{Name: "timeouts", Is: lang.MapBy("timeouts"), Doc: "what the other side may take", Example: "timeouts: {dial: 15s, step: 60s, keepalive: 15s}"},
+}}
+
+var becomeTable = lang.Table{Name: "become", Doc: "How steps get another account's rights", Keys: []lang.Key{
+	{Name: "method", Is: lang.OneWord("sudo", "none"), Default: "sudo", Doc: "by sudo, or not at all", Example: "method: sudo"},
+	{Name: "password_from", Is: where, Else: "the login password if there is one; else sudo must not ask", Doc: "where the password for sudo is", Example: "password_from: {file: /etc/runner/sudo-password}"},
+}}
+
+var jumpTable = lang.Table{Name: "jump", Doc: "A jump host; it is reached by the inventory of its own device, or by this one", Keys: []lang.Key{
+	{Name: "device", Is: lang.FixedText, Need: true, Doc: "name of a device", Example: "device: bastion"},
+	{Name: "credential", Is: lang.FixedText, Else: "that of the device", Doc: "credential whose `authentication` logs in to the jump host", Example: "device: bastion\ncredential: bastion-admin"},
+}}
+
+var hostKeysTable = lang.Table{Name: "host_keys", Doc: "Which host keys are accepted", Keys: []lang.Key{
+	{Name: "policy", Is: lang.OneWord("strict", "trust_on_first_use"), Default: "strict", Doc: "strict: only known keys. trust_on_first_use: the first key seen is noted in known_hosts, another one later ends the connection", Example: "policy: strict"},
+	{Name: "known_hosts", Is: lang.FixedText, Else: "state/known_hosts of the workspace", Doc: "a file in OpenSSH's format; keys of the device document always count, too", Example: "known_hosts: /etc/runner/known_hosts"},
+}}
+
+var timeoutsTable = lang.Table{Name: "timeouts", Doc: "What the other side may take", Keys: []lang.Key{
+	{Name: "dial", Is: lang.Within(time.Second, 10*time.Minute), Default: "15s", Doc: "name, TCP, key exchange and login together", Example: "dial: 30s"},
+	{Name: "step", Is: lang.Within(time.Second, 24*time.Hour), Default: "60s", Doc: "for steps whose template sets none", Example: "step: 5m"},
+	{Name: "keepalive", Is: lang.Within(time.Second, 10*time.Minute), Default: "15s", Doc: "pause between two questions whether the device is still there", Example: "keepalive: 15s"},
+}}
+
+var deviceTable = lang.Table{Name: "device", Doc: "Where accounts live", Keys: []lang.Key{
+	schemaKey, kindKey,
+	{Name: "name", Is: lang.FixedText, Need: true, Doc: "what credentials call it", Example: "name: web-2"},
+	{Name: "address", Is: lang.FixedText, Need: true, Doc: "host name or IP address, nothing else", Example: "address: web-1.example.com"},
+	{Name: "port", Is: lang.Whole(1, 65535), Else: "the inventory's", Doc: "port of the transport", Example: "port: 2222"},
+	{Name: "platform", Is: lang.OneWord("linux"), Default: "linux", Doc: "the templates for it must be of the same platform", Example: "platform: linux"},
+	{Name: "inventory", Is: lang.FixedText, Doc: "for credentials that name none, and when it is a jump host", Example: "inventory: Linux-SSH"},
+	{Name: "tags", Is: lang.Each(lang.FixedText), Doc: "words of your own", Example: "tags: [edge, prod]"},
+	{Name: "host_keys", Is: lang.Each(lang.FixedText), Doc: "`ssh-ed25519 AAAA…` as in the .pub file, or fingerprints `SHA256:…`", Example: "host_keys: ['SHA256:u8bTFJzTGD8jXGIjBnbqlVzq4wDVbLrHf7oXzV8vWEs']"},
+	{Name: "uids", Is: lang.MapBy("uids"), Doc: "the uids for accounts of grants", Example: "uids: {first: 70000, last: 99999}"},
+}}
+
+var uidsTable = lang.Table{Name: "uids", Doc: "The uids for accounts of grants. Used ones rest for 400 days, so the range limits how many accounts a device can have in that time", Keys: []lang.Key{
+	{Name: "first", Is: lang.Whole(1000, 1<<32-2), Default: "70000", Doc: "the first one", Example: "first: 70000"},
+	{Name: "last", Is: lang.Whole(1000, 1<<32-2), Default: "99999", Doc: "the last one", Example: "last: 89999"},
+}}
+
+var credentialTable = lang.Table{Name: "credential", Doc: "Who may have which access, and how runner logs in to give it", Keys: []lang.Key{
+	schemaKey, kindKey,
+	{Name: "name", Is: lang.FixedText, Need: true, Doc: "what people request", Example: "name: web-ops"},
+	{Name: "device", Is: lang.FixedText, Need: true, Doc: "name of a device", Example: "device: web-1"},
+	{Name: "inventory", Is: lang.FixedText, Else: "the device's", Doc: "name of an inventory", Example: "inventory: Linux-SSH"},
+	{Name: "account", Is: lang.ValueOf(lang.String), Default: defaultAccount, Doc: "account names; `{{ id }}` is ten random characters a-z and 2-7. At most 20 characters in all, lower-case letters, digits, `.`, `_` and `-`, starting with a letter", Example: "account: ops-{{ id }}"},
+	{Name: "password", Is: lang.OneWord("generated", "none"), Default: "generated", Doc: "how the account's password is made: generated, or none when the requester brings a key", Example: "password: none"},
+	{Name: "domain", Is: lang.FixedText, Doc: "Kerberos realm; read in upper case", Example: "domain: EXAMPLE.COM"},
+	{Name: "USE_KERBEROS", Is: anyCase, Default: "false", Doc: "needs `domain`, and has no effect with transport ssh", Example: "domain: EXAMPLE.COM\nUSE_KERBEROS: \"false\""},
+	{Name: "additional_information", Is: textOrMap, Doc: "a map, or a JSON object in a text; handed on as it is", Example: "additional_information: '{\"site\": \"north\"}'"},
+	{Name: "authentication", Is: lang.MapBy("authentication"), Need: true, Doc: "how runner logs in to do the work", Example: "authentication:\n  user: runner\n  secret_from: {file: /etc/runner/key, kind: private_key}"},
+	{Name: "requesters", Is: lang.Each(lang.FixedText), Else: "operators only", Doc: "user names, and `@group`", Example: "requesters: [alice, '@dba']"},
+	{Name: "jit", Is: lang.MapBy("jit"), Else: "nobody can request it", Doc: "the just-in-time access it gives", Example: "jit: {create: linux-user, duration: 1h, max_duration: 8h}"},
+	{Name: "params", Is: lang.Named(lang.ValueOf(lang.Any)), Doc: "values for the params of the templates: they beat the template's defaults, and a request beats them", Example: "params: {shell: /bin/bash}"},
+}}
+
+var authTable = lang.Table{Name: "authentication", Doc: "How runner logs in to do the work: user with secret_from, or credential", Keys: []lang.Key{
+	{Name: "user", Is: lang.FixedText, Doc: "account on the device", Example: "user: runner\nsecret_from: {file: /etc/runner/key, kind: private_key}"},
+	{Name: "secret_from", Is: where, Doc: "where its secret is; not needed with the method agent", Example: "user: runner\nsecret_from: {file: /etc/runner/password}"},
+	{Name: "credential", Is: lang.FixedText, Doc: "instead of both: log in as another credential does", Example: "credential: web-admin"},
+}}
+
+var jitTable = lang.Table{Name: "jit", Doc: "The just-in-time access that a credential gives", Keys: []lang.Key{
+	{Name: "enabled", Is: lang.Flag, Default: "true", Doc: "false: nobody can request it now", Example: "enabled: false"},
+	{Name: "type", Is: lang.OneWord("create_delete", "elevate", "group_membership", "enable_disable"), Default: "create_delete", Doc: "create_delete makes an account for the grant and removes it; elevate, group_membership and enable_disable change one that exists, by an elevate template", Example: "type: create_delete\ncreate: linux-user"},
+	{Name: "duration", Is: lang.Within(time.Second, longest), Default: "1h", Doc: "when the request says nothing", Example: "create: linux-user\nduration: 30m"},
+	{Name: "max_duration", Is: lang.Within(time.Second, longest), Default: "8h", Doc: "the longest a request may ask for", Example: "create: linux-user\nmax_duration: 24h"},
+	{Name: "margin", Is: lang.Within(time.Second, 24*time.Hour), Default: "15m", Doc: "the device ends the access by itself this long after the expiry, in case runner cannot", Example: "create: linux-user\nmargin: 30m"},
+	{Name: "create", Is: lang.FixedText, Else: "required for create_delete", Doc: "name of a template of `templates/create`", Example: "create: linux-user"},
+	{Name: "delete", Is: lang.FixedText, Else: "the `removal` of the create template", Doc: "name of a template of `templates/delete`", Example: "create: linux-user\ndelete: linux-user"},
+	{Name: "elevate", Is: lang.FixedText, Else: "required for the other types", Doc: "name of a template of `templates/elevate`", Example: "type: elevate\nelevate: linux-group"},
+	{Name: "revert", Is: lang.FixedText, Else: "the elevate template", Doc: "name of a template of `templates/elevate` whose section `revert` is run", Example: "type: elevate\nelevate: linux-group\nrevert: linux-group"},
+}}
+
+var sourceTable = lang.Table{Name: "secret_from", Doc: "Where a secret is: exactly one of file, command, agent, keytab and ccache. It is read when it is needed and kept in memory only", Keys: []lang.Key{
+	{Name: "file", Is: lang.FixedText, Doc: "a file of mode 0600 that belongs to the caller or root", Example: "file: /etc/runner/password"},
+	{Name: "command", Is: lang.Each(lang.FixedText), Doc: "a program and its arguments, run without a shell; its output without the last newline is the secret", Example: "command: [/usr/bin/pass, show, runner/web]"},
+	{Name: "agent", Is: lang.FixedText, Doc: "socket of an SSH agent, or `env` for the one of `SSH_AUTH_SOCK`; needs the method agent", Example: "agent: env"},
+	{Name: "keytab", Is: lang.FixedText, Doc: "Kerberos keytab; not with transport ssh", Example: "keytab: /etc/runner/runner.keytab"},
+	{Name: "ccache", Is: lang.FixedText, Doc: "Kerberos ticket cache; not with transport ssh", Example: "ccache: /run/runner/ccache"},
+	{Name: "kind", Is: lang.OneWord("password", "private_key"), Default: "password", Doc: "what a file or command gives", Example: "file: /etc/runner/key\nkind: private_key"},
+	{Name: "certificate", Is: lang.FixedText, Doc: "file with the OpenSSH certificate of the key", Example: "file: /etc/runner/key\nkind: private_key\ncertificate: /etc/runner/key-cert.pub"},
+	{Name: "passphrase_from", Is: where, Doc: "where the passphrase of an encrypted key is", Example: "file: /etc/runner/key\nkind: private_key\npassphrase_from: {file: /etc/runner/passphrase}"},
+}}

@@ -1,0 +1,118 @@
+package template
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"runner/engine/lang"
+	"runner/engine/module"
+)
+
+// What the loader asks for and what the tables describe is the same.
+func TestEveryKeyThatIsReadIsDescribed(t *testing.T) {
+	t.Parallel()
+	type place struct{ table, variant, key string }
+	taken := map[place]bool{}
+	note := func(t *lang.Table, variant, key string) { taken[place{t.Name, variant, key}] = true }
+	for _, c := range append(cases(t, "ok"), cases(t, "err")...) {
+		_, _ = load(c.file, c.text, registry(t), note)
+	}
+	described := map[place]bool{}
+	variants := map[string][]string{"template": kinds, "step": {moduleStep, blockStep}}
+	for _, table := range Tables() {
+		vs := variants[table.Name]
+		if vs == nil {
+			vs = []string{""}
+		}
+		for _, v := range vs {
+			for _, k := range table.For(v) {
+				p := place{table.Name, v, k.Name}
+				described[p] = true
+				if !taken[p] && k.Name != "schema" && k.Name != "kind" {
+					t.Errorf("%s %s: %q is described, but the loader never asks for it", v, p.table, p.key)
+				}
+			}
+		}
+	}
+	for p := range taken {
+		misplaced := p.table == "template" && slices.ContainsFunc(templateTable.Keys, func(k lang.Key) bool { return k.Name == p.key })
+		if !described[p] && !misplaced {
+			t.Errorf("%s %s: the loader asks for %q, which keys.go does not describe: give it a line there", p.variant, p.table, p.key)
+		}
+	}
+}
+
+// An example is the lines of a map; around puts them where they can be loaded.
+func around(table, variant, example string) string {
+	head := "schema: runner/v1\nkind: create\nname: x\nplatform: linux\nremoval: x\nbecome: root\nparams:\n  username: {type: string, default: root}\n"
+	look := "  - name: Look\n    register: account\n    user_info: '{{ params.username }}'\n"
+	in := func(pad string) string {
+		return pad + strings.ReplaceAll(strings.TrimSpace(example), "\n", "\n"+pad) + "\n"
+	}
+	switch table {
+	case "template":
+		doc := map[string]string{"schema": "schema: runner/v1", "kind": "kind: " + variant, "name": "name: x", "platform": "platform: linux", "steps": "steps: [{name: Look, user_info: root}]"}
+		if variant == "create" {
+			doc["removal"] = "removal: x"
+		}
+		if variant == "elevate" {
+			doc["revert"] = "revert: [{name: Undo, revert: {of: created}}]"
+		}
+		if key, _, _ := strings.Cut(example, ":"); key != "kind" { // which is the variant
+			doc[key] = example
+		}
+		var text strings.Builder
+		first := []string{"schema", "kind", "name"}
+		rest := slices.DeleteFunc(slices.Sorted(maps.Keys(doc)), func(k string) bool { return slices.Contains(first, k) })
+		for _, k := range slices.Concat(first, rest) {
+			text.WriteString(doc[k] + "\n")
+		}
+		return text.String()
+	case "param":
+		return head + "  example:\n" + in("    ") + "steps:\n" + look
+	case "generate":
+		return head + "  example:\n    type: secret\n    generate:\n" + in("      ") + "steps:\n" + look
+	}
+	return head + "steps:\n" + look + "  - " + strings.TrimSpace(in("    ")) + "\n"
+}
+
+func TestExamplesOfKeysAreRight(t *testing.T) {
+	t.Parallel()
+	reg, err := module.Linux()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range Tables() {
+		variants := []string{"create"}
+		if table.Name == "template" {
+			variants = kinds
+		}
+		for _, v := range variants {
+			for _, k := range table.Keys {
+				if table.Name == "template" && len(k.In) > 0 && !slices.Contains(k.In, v) {
+					continue
+				}
+				if !strings.Contains("\n"+k.Example, "\n"+k.Name+":") {
+					t.Errorf("%s.%s: the example does not have the key:\n%s", table.Name, k.Name, k.Example)
+				}
+				text := around(table.Name, v, k.Example)
+				if _, ps := Load("example.yaml", []byte(text), reg); len(ps) > 0 {
+					t.Errorf("%s.%s: %v\n%s", table.Name, k.Name, ps, text)
+				}
+			}
+		}
+	}
+}
+
+func TestKeysAreDocumented(t *testing.T) {
+	t.Parallel()
+	for _, table := range Tables() {
+		for _, k := range table.Keys {
+			if k.Doc == "" || strings.HasSuffix(k.Doc, ".") || strings.Contains(k.Doc, "\n") {
+				t.Errorf("%s.%s: doc %q", table.Name, k.Name, k.Doc)
+			}
+		}
+	}
+}
