@@ -27,6 +27,8 @@ type Memory struct {
 	logs       map[string][]grant.Chunk
 	events     []grant.Event
 	dead       map[string]bool
+
+	verifications []Verification // by template and system
 }
 
 // NewMemory returns an empty store.

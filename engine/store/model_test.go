@@ -106,7 +106,7 @@ func (h *history) fence() grant.Fence {
 
 func (h *history) step() {
 	h.rt.Helper()
-	switch h.pick("what", 12) {
+	switch h.pick("what", 13) {
 	case 0, 1:
 		h.create()
 	case 2, 3, 4, 5:
@@ -137,6 +137,9 @@ func (h *history) step() {
 		h.log()
 	case 11:
 		h.look()
+	case 12:
+		v := store.Verification{Template: pickOf(h, "template", "a", "b"), OS: pickOf(h, "os", "x", "y"), At: at(h.pick("verified", 3)), Failed: h.pick("failed", 2)}
+		h.both(func(s ledger) (any, error) { return nil, s.PutVerification(h.ctx, v) })
 	}
 }
 
@@ -236,6 +239,7 @@ func some[T any](list []T) []T { return append([]T{}, list...) }
 func (h *history) compare() {
 	h.lists(grant.Filter{})
 	h.both(func(s ledger) (any, error) { return s.Audit(h.ctx, "") })
+	h.both(func(s ledger) (any, error) { v, err := s.Verifications(h.ctx); return some(v), err })
 	for i := range 5 {
 		h.both(func(s ledger) (any, error) { return s.Changes(h.ctx, fmt.Sprintf("g-%04d", i)) })
 		h.both(func(s ledger) (any, error) { return s.Steps(h.ctx, fmt.Sprint("x-", i)) })

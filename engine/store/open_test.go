@@ -85,7 +85,7 @@ func TestOpenRefusesRemoteFileSystems(t *testing.T) {
 
 func TestOpenRefusesANewerSchemaAndLeavesItAlone(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"runner.db", "logs.db"} {
+	for file, knows := range map[string]string{"runner.db": "2", "logs.db": "1"} {
 		dir := t.TempDir() + "/state"
 		s, err := store.Open(t.Context(), dir)
 		ok(t, err)
@@ -99,10 +99,26 @@ func TestOpenRefusesANewerSchemaAndLeavesItAlone(t *testing.T) {
 		ok(t, s.Close())
 		_, err = store.Open(t.Context(), dir)
 		want(t, err, grant.ErrNewerSchema)
-		if !strings.Contains(err.Error(), "it has schema 99 and this runner knows up to 1") {
+		if !strings.Contains(err.Error(), "it has schema 99 and this runner knows up to "+knows) {
 			t.Errorf("got %v", err)
 		}
 	}
+}
+
+func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() + "/state"
+	s, err := store.Open(t.Context(), dir)
+	ok(t, err)
+	ok(t, s.Create(t.Context(), newCase(1, "db1"), nil))
+	// as the first version left it
+	_, err = s.Raw().ExecContext(t.Context(), `DROP TABLE verifications; DELETE FROM goose_db_version WHERE version_id > 1`)
+	ok(t, err)
+	ok(t, s.Close())
+	s = openIn(t, dir)
+	same(t, must[grant.Case](t)(s.Case(t.Context(), "g-0001")).Grant.Requester, "user1")
+	ok(t, s.PutVerification(t.Context(), store.Verification{Template: "a", At: t0}))
+	same(t, len(must[[]store.Verification](t)(s.Verifications(t.Context()))), 1)
 }
 
 func TestWhatWasStoredIsThereAfterReopening(t *testing.T) {

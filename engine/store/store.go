@@ -1,5 +1,5 @@
 // Package store keeps grants, jobs, executions, step results, changes, uids,
-// nodes, template snapshots, audit rows and logs in SQLite, in two files of
+// nodes, template snapshots, verifications, audit rows and logs in SQLite, in two files of
 // one directory that any number of processes of one machine may use at once.
 //
 // It owns what has to be true whoever writes: a grant and its jobs are stored

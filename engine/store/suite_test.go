@@ -43,6 +43,8 @@ type ledger interface {
 	Audit(ctx context.Context, grantID string) ([]grant.Event, error)
 	Mark(ctx context.Context, what string, at time.Time) error
 	Marked(ctx context.Context, what string) (time.Time, error)
+	PutVerification(ctx context.Context, v store.Verification) error
+	Verifications(ctx context.Context) ([]store.Verification, error)
 	AppendLog(ctx context.Context, chunks []grant.Chunk) error
 	ReadLog(ctx context.Context, execution string, from int64, limit int) ([]grant.Chunk, error)
 	DropLog(ctx context.Context, execution string, from, to int64) error
@@ -87,6 +89,7 @@ func TestConformance(t *testing.T) {
 			"a uid of a grant that lives is not given again": uidsHeld,
 			"audit rows come with the change":                auditRows,
 			"marks only go forward":                          marks,
+			"the latest verification is kept":                verifications,
 			"logs are byte ranges":                           logRanges,
 			"logs are appended":                              logAppend,
 			"logs are dropped by whole chunks":               logDrop,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"runner/engine/grant"
+	"runner/engine/store"
 )
 
 func ids(jobs []grant.Job) string {
@@ -356,6 +357,25 @@ func marks(t *testing.T, s ledger) {
 		same(t, must[time.Time](t)(s.Marked(ctx, "swept")), kept(at(m[1])))
 	}
 	same(t, must[time.Time](t)(s.Marked(ctx, "served")), time.Time{})
+}
+
+func verifications(t *testing.T, s ledger) {
+	ctx := t.Context()
+	same(t, len(must[[]store.Verification](t)(s.Verifications(ctx))), 0)
+	v := func(template, system string, n int) store.Verification {
+		return store.Verification{
+			Template: template, OS: system, Platform: "linux", Hash: fmt.Sprint("h", n), Removal: fmt.Sprint("r", n), RemovalHash: fmt.Sprint("rh", n),
+			At: kept(at(n)), Runner: fmt.Sprint("v", n), Cases: n, Failed: n + 1,
+		}
+	}
+	noZero(t, v("b", "debian 12", 1))
+	for _, w := range []store.Verification{v("b", "debian 12", 1), v("a", "debian 13", 2), v("a", "debian 12", 3), v("b", "debian 12", 4)} {
+		ok(t, s.PutVerification(ctx, w))
+	}
+	got := must[[]store.Verification](t)(s.Verifications(ctx))
+	same(t, got, []store.Verification{v("a", "debian 12", 3), v("a", "debian 13", 2), v("b", "debian 12", 4)})
+	got[0].Hash = "X"
+	same(t, must[[]store.Verification](t)(s.Verifications(ctx))[0].Hash, "h3")
 }
 
 func chunk(x string, offset int64, data string) grant.Chunk {
