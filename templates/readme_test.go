@@ -12,18 +12,33 @@ import (
 	"runner/engine/template"
 )
 
-// reference is the part of README.md that is made from the registry.
+// reference is the part of README.md that is made from the tables of keys and
+// from the registry.
 func reference(reg *module.Registry) string {
 	var b strings.Builder
+	for _, t := range template.Tables() {
+		fmt.Fprintf(&b, "\n### Keys of %s\n%s.\n\n| key | value | default | meaning |\n|---|---|---|---|\n", t.Name, t.Doc)
+		for _, k := range t.Keys {
+			name := "`" + k.Name + "`"
+			if len(k.In) > 0 {
+				name += " (" + strings.Join(k.In, ", ") + ")"
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, k.Is, without(k), strings.ReplaceAll(k.Doc, "|", "\\|"))
+		}
+	}
 	for _, m := range reg.All() {
 		fmt.Fprintf(&b, "\n### %s\n%s.", m.Name, m.Summary)
 		if m.Free != "" {
 			fmt.Fprintf(&b, " `%s: …` alone is its `%s`.", m.Name, m.Free)
 		}
 		if m.NeedsUndo {
-			b.WriteString(" In create and elevate templates it needs an `undo`.")
+			b.WriteString(" In create and elevate templates it needs an `undo`, unless `changed_when` is false.")
 		}
-		b.WriteString("\n```yaml\n" + example(m) + "```\n")
+		b.WriteString("\n```yaml\n")
+		for _, e := range m.Examples {
+			b.WriteString("- " + strings.ReplaceAll(e, "\n", "\n  ") + "\n")
+		}
+		b.WriteString("```\n")
 		for _, f := range m.Args {
 			fmt.Fprintf(&b, "- `%s` (%s%s): %s\n", f.Name, f.Type, condition(f), f.Doc)
 		}
@@ -39,6 +54,19 @@ func reference(reg *module.Registry) string {
 		}
 	}
 	return b.String()
+}
+
+// without says what is taken when a key is not there.
+func without(k lang.Key) string {
+	switch {
+	case k.Need:
+		return "required"
+	case k.Default != "":
+		return "`" + k.Default + "`"
+	case k.Else != "":
+		return k.Else
+	}
+	return "none"
 }
 
 func condition(f module.Field) string {
@@ -68,50 +96,29 @@ func condition(f module.Field) string {
 	return s
 }
 
-// example is a step that gives what is required.
-func example(m *module.Module) string {
-	s := "- name: Example\n  " + m.Name + ":"
-	n := 0
-	for _, f := range m.Args {
-		if f.Required || m.Name == "sudoers" && f.Name == "rules" {
-			s += "\n    " + f.Name + ": " + f.Example
-			n++
+// kept compares a file of this folder with what it has to be; UPDATE=1 writes it.
+func kept(t *testing.T, file, text string) {
+	t.Helper()
+	if os.Getenv("UPDATE") == "1" {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
 		}
+		return
 	}
-	switch {
-	case m.Name == "set_fact":
-		return s + "\n    base: /srv/{{ grant.account }}\n  register: names\n"
-	case n == 0 && len(m.Args) > 0:
-		s += "\n    " + m.Args[0].Name + ": " + m.Args[0].Example
-	case n == 0:
-		return s + " {}\n"
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if m.NeedsUndo {
-		return s + "\n  undo: 'true'\n"
+	if string(old) != text {
+		t.Errorf("%s is not what the registry says; run the test with UPDATE=1\n%s", file, diff(string(old), text))
 	}
-	return s + "\n"
 }
 
-// document is a template around a step, with the names that examples read.
-func document(m *module.Module) string {
-	head := "name: example\nplatform: linux\nbecome: root\nparams:\n  username: {type: string, default: '{{ grant.account }}'}\n  public_key: {type: string, default: ''}\n"
-	step := "steps:\n  - {name: First, register: account, user_info: '{{ params.username }}'}\n  " + strings.ReplaceAll(strings.TrimSuffix(example(m), "\n"), "\n", "\n  ") + "\n"
-	if m.Name == "revert" {
-		return "schema: runner/v1\nkind: delete\n" + head + step
-	}
-	return "schema: runner/v1\nkind: create\nremoval: example\n" + head + "  password: {type: secret, generate: {length: 24}}\n" + step
-}
-
-func TestReadmeShowsEveryModule(t *testing.T) {
+func TestReadmeShowsEveryModuleAndKey(t *testing.T) {
 	t.Parallel()
 	reg, err := module.Linux()
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, m := range reg.All() {
-		if _, ps := template.Load("example.yaml", []byte(document(m)), reg); len(ps) > 0 {
-			t.Errorf("the example of %s does not load: %v\n%s", m.Name, ps.Err(), document(m))
-		}
 	}
 	old, err := os.ReadFile("README.md")
 	if err != nil {
@@ -121,17 +128,20 @@ func TestReadmeShowsEveryModule(t *testing.T) {
 	if !found {
 		t.Fatal("README.md has no reference")
 	}
-	text := head + "<!-- reference -->\n" + reference(reg)
-	if text == string(old) {
-		return
+	kept(t, "README.md", head+"<!-- reference -->\n"+reference(reg))
+}
+
+func TestTheSchemaIsTheOneOfTheRegistry(t *testing.T) {
+	t.Parallel()
+	reg, err := module.Linux()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile("README.md", []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
+	text, err := template.Schema(reg)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Error("README.md is not what the registry says; run the test with UPDATE=1")
+	kept(t, "schema.json", string(text))
 }
 
 // Every argument that can be given has an example of its type.

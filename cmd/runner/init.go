@@ -6,17 +6,24 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"runner/engine/inventory"
+	"runner/engine/template"
 )
 
-// starter is what a new workspace consists of. Folders end with a slash.
-var starter = []struct {
+// starterFile is a file or folder of a new workspace. Folders end with a slash.
+type starterFile struct {
 	path string
 	mode os.FileMode
 	text string
-}{
+}
+
+// starter is what a new workspace consists of, besides the schemas.
+var starter = []starterFile{
 	{"inventories/", 0o755, ""},
 	{"templates/create/", 0o755, ""},
 	{"templates/delete/", 0o755, ""},
@@ -42,7 +49,8 @@ Three kinds of documents, several to a file when they are parted by ---:
 runner inventory check reads them all and never connects; runner device check DEVICE
 connects.
 `},
-	{"inventories/linux.yaml", 0o644, `# How Linux machines are reached: SSH with a key, then sudo without a password.
+	{"inventories/linux.yaml", 0o644, `# yaml-language-server: $schema=schema.json
+# How Linux machines are reached: SSH with a key, then sudo without a password.
 schema: runner/v1
 kind: inventory
 name: Linux-SSH
@@ -75,7 +83,7 @@ host_keys: {policy: strict}
 #  duration: 1h
 #  max_duration: 8h
 `},
-	{"templates/create/README.md", 0o644, "# templates/create\n\nTemplates that make an account, one a file: NAME.yaml. A file here beats the shipped\ntemplate of its name; runner template list shows where each one comes from.\n"},
+	{"templates/create/README.md", 0o644, "# templates/create\n\nTemplates that make an account, one a file: NAME.yaml. A file here beats the shipped\ntemplate of its name; runner template list shows where each one comes from, and\nrunner template docs explains modules and keys.\n\nWith # yaml-language-server: $schema=../schema.json as its first line an editor helps.\n"},
 	{"templates/delete/README.md", 0o644, "# templates/delete\n\nTemplates that remove an account and what belongs to it. They have to work whether the\ncreation was finished or not, and more than once.\n"},
 	{"templates/elevate/README.md", 0o644, "# templates/elevate\n\nTemplates that give an account that exists more rights, with the steps that revert it.\n"},
 }
@@ -94,10 +102,28 @@ func (a *app) initCommand() *cobra.Command {
 		use: "init DIR", short: "write a small commented workspace",
 		example: "runner init access\nrunner init /srv/access -o json",
 		long: `In a folder that is a workspace already, only what is missing is written. Other
-folders have to be empty. The lines for a timer that runs the sweep are printed.`,
+folders have to be empty. The lines for a timer that runs the sweep are printed. The files schema.json tell an editor with the YAML language server which
+keys there are.`,
 		args: needs("DIR"),
 		run:  func(_ context.Context, args []string) error { return a.initialize(args[0]) },
 	}.command()
+}
+
+// schemas are what editors read about the files of a workspace.
+func (a *app) schemas() ([]starterFile, error) {
+	reg, err := a.reg()
+	if err != nil {
+		return nil, err
+	}
+	templates, err := template.Schema(reg)
+	if err != nil {
+		return nil, err
+	}
+	inventories, err := inventory.Schema()
+	if err != nil {
+		return nil, err
+	}
+	return []starterFile{{"inventories/schema.json", 0o644, string(inventories)}, {"templates/schema.json", 0o644, string(templates)}}, nil
 }
 
 func (a *app) initialize(dir string) error {
@@ -116,7 +142,11 @@ func (a *app) initialize(dir string) error {
 		return usagef("%q: a timer could not be given this name of a folder", abs)
 	}
 	v := initJSON{Workspace: abs, Written: []string{}}
-	for _, f := range starter {
+	schemas, err := a.schemas()
+	if err != nil {
+		return err
+	}
+	for _, f := range slices.Concat(starter, schemas) {
 		wrote, err := write(filepath.Join(abs, f.path), strings.HasSuffix(f.path, "/"), f.mode, f.text)
 		if err != nil {
 			return err

@@ -39,7 +39,24 @@ type hopJSON struct {
 
 func (a *app) inventoryCommand() *cobra.Command {
 	return a.noun("inventory", "look at connection profiles, check the folder inventories",
-		"runner inventory list\nrunner inventory check", a.inventoryList(), a.inventoryCheck())
+		"runner inventory list\nrunner inventory check", a.inventoryList(), a.inventoryCheck(), a.inventorySchema())
+}
+
+func (a *app) inventorySchema() *cobra.Command {
+	return leaf{
+		use: "schema", short: "print the JSON Schema of inventories, devices and credentials, for editors",
+		example: "runner inventory schema > inventories/schema.json",
+		long: `It is JSON Schema draft-07, made of the tables by which documents are read. runner init
+writes it into a workspace; files name it in their first line:
+# yaml-language-server: $schema=schema.json`,
+		run: func(context.Context, []string) error {
+			text, err := inventory.Schema()
+			if err == nil {
+				_, err = a.stdout.Write(text)
+			}
+			return err
+		},
+	}.command()
 }
 
 func (a *app) inventoryList() *cobra.Command {

@@ -57,6 +57,7 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 		grant.Chunk{},
 		sweepJSON{},
 		templateJSON{},
+		topicJSON{},
 		inventoryJSON{},
 		deviceJSON{},
 		checkJSON{},

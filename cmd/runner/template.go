@@ -46,7 +46,28 @@ type paramJSON struct {
 func (a *app) templateCommand() *cobra.Command {
 	return a.noun("template", "look at templates, check them, run one",
 		"runner template list\nrunner template check\nrunner template run create/linux-user --device web-1 -p username=ana --check",
-		a.templateList(), a.templateCheck(), a.templateRun())
+		a.templateList(), a.templateCheck(), a.templateRun(), a.templateDocs(), a.templateSchema())
+}
+
+func (a *app) templateSchema() *cobra.Command {
+	return leaf{
+		use: "schema", short: "print the JSON Schema of templates, for editors",
+		example: "runner template schema > templates/schema.json",
+		long: `It is JSON Schema draft-07, made of the tables by which templates are read and of the
+modules. runner init writes it into a workspace; templates name it in their first line:
+# yaml-language-server: $schema=../schema.json`,
+		run: func(context.Context, []string) error {
+			reg, err := a.reg()
+			if err != nil {
+				return err
+			}
+			text, err := template.Schema(reg)
+			if err == nil {
+				_, err = a.stdout.Write(text)
+			}
+			return err
+		},
+	}.command()
 }
 
 func (a *app) templateList() *cobra.Command {

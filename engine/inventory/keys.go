@@ -74,9 +74,9 @@ var deviceTable = lang.Table{Name: "device", Doc: "Where accounts live", Keys: [
 	{Name: "uids", Is: lang.MapBy("uids"), Doc: "the uids for accounts of grants", Example: "uids: {first: 70000, last: 99999}"},
 }}
 
-var uidsTable = lang.Table{Name: "uids", Doc: "The uids for accounts of grants. Used ones rest for 400 days, so the range limits how many accounts a device can have in that time", Keys: []lang.Key{
+var uidsTable = lang.Table{Name: "uids", Doc: "The uids for accounts of grants", Keys: []lang.Key{
 	{Name: "first", Is: lang.Whole(1000, 1<<32-2), Default: "70000", Doc: "the first one", Example: "first: 70000"},
-	{Name: "last", Is: lang.Whole(1000, 1<<32-2), Default: "99999", Doc: "the last one", Example: "last: 89999"},
+	{Name: "last", Is: lang.Whole(1000, 1<<32-2), Default: "99999", Doc: "the last one; a used uid rests for 400 days, so the range limits how many accounts a device can have in that time", Example: "last: 89999"},
 }}
 
 var credentialTable = lang.Table{Name: "credential", Doc: "Who may have which access, and how runner logs in to give it", Keys: []lang.Key{

@@ -1,11 +1,14 @@
 package inventory
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"runner/engine/lang"
 )
 
 const folder = "../../inventories"
@@ -60,63 +63,69 @@ func TestExamplesOfTheReadmeAreRight(t *testing.T) {
 	}
 }
 
-// Every map of every document, each with a key that does not exist: the
-// problems tell which keys do.
-const strange = `
-schema: runner/v1
-kind: inventory
-name: I
-transport: ssh
-zzzzzzzz: 1
-become: {zzzzzzzz: 1}
-host_keys: {zzzzzzzz: 1}
-timeouts: {zzzzzzzz: 1}
-jump: [{device: d, zzzzzzzz: 1}]
----
-schema: runner/v1
-kind: device
-name: d
-address: 192.0.2.1
-zzzzzzzz: 1
-uids: {zzzzzzzz: 1}
----
-schema: runner/v1
-kind: credential
-name: c
-device: d
-inventory: I
-zzzzzzzz: 1
-authentication: {user: u, zzzzzzzz: 1, secret_from: {file: /f, zzzzzzzz: 1}}
-jit: {create: x, zzzzzzzz: 1}
-`
-
-func TestEveryKeyIsInTheReadme(t *testing.T) {
-	t.Parallel()
-	text := readme(t)
-	_, ps := loadText("x.yaml", strange)
-	maps := 0
-	for _, p := range ps {
-		_, keys, ok := strings.Cut(p.Message, "; it may have ")
-		if !ok {
+// rows are the lines of a table of README.md. The maps in a document are shown
+// with it, but for secrets, which have a table of their own.
+func rows(t *lang.Table, prefix string) string {
+	var b strings.Builder
+	for _, k := range t.Keys {
+		if k.Name == "schema" || k.Name == "kind" && k.Need {
 			continue
 		}
-		maps++
-		prefix := ""
-		for _, word := range []string{"become", "host_keys", "timeouts", "uids", "jit", "authentication"} {
-			if strings.Contains(p.Message, " in "+word+";") {
-				prefix = word + "."
-			}
+		in, dots := k.Is, "."
+		if in.Kind == lang.ListShape {
+			in, dots = *in.Of, "[]."
 		}
-		if strings.Contains(p.Message, "jump host") {
-			prefix = "jump[]."
+		if in.Kind != lang.MapShape || in.Table == "secret_from" {
+			fmt.Fprintf(&b, "| `%s%s` | %s | %s | %s |\n", prefix, k.Name, k.Is, without(k), k.Doc)
+			continue
 		}
-		for key := range strings.FieldsSeq(strings.NewReplacer(",", " ", " or ", " ").Replace(keys)) {
-			if key != "schema" && key != "kind" && !strings.Contains(text, "| `"+prefix+key+"` |") && !strings.Contains(text, "| `"+prefix+key+".") {
-				t.Errorf("README.md has no line for %s%s", prefix, key)
+		fmt.Fprintf(&b, "| `%s%s` | | %s | %s |\n", prefix, k.Name, without(k), k.Doc)
+		for _, sub := range Tables() {
+			if sub.Name == in.Table {
+				b.WriteString(rows(sub, prefix+k.Name+dots))
 			}
 		}
 	}
-	if maps != 11 {
-		t.Errorf("looked at %d maps, want 11:\n%v", maps, ps)
+	return b.String()
+}
+
+// without says what is taken when a key is not there.
+func without(k lang.Key) string {
+	switch {
+	case k.Need:
+		return "required"
+	case k.Default != "":
+		return "`" + k.Default + "`"
+	case k.Else != "":
+		return k.Else
 	}
+	return "none"
+}
+
+func TestReadmeShowsEveryKey(t *testing.T) {
+	t.Parallel()
+	text := readme(t)
+	shown := 0
+	for _, table := range Tables() {
+		before, rest, found := strings.Cut(text, "<!-- keys "+table.Name+" -->\n")
+		if !found {
+			continue
+		}
+		_, after, _ := strings.Cut(rest, "<!-- end -->")
+		text = before + "<!-- keys " + table.Name + " -->\n| key | value | default | meaning |\n|---|---|---|---|\n" + rows(table, "") + "<!-- end -->" + after
+		shown++
+	}
+	if shown != 4 {
+		t.Errorf("README.md has %d tables, want those of the three kinds and of secrets", shown)
+	}
+	golden(t, filepath.Join(folder, "README.md"), text)
+}
+
+func TestTheSchemaIsTheOneOfTheTables(t *testing.T) {
+	t.Parallel()
+	text, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, filepath.Join(folder, "schema.json"), string(text))
 }

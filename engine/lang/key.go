@@ -112,6 +112,9 @@ var Unbounded = Whole(math.MinInt64, math.MaxInt64)
 func (s Shape) String() string {
 	switch s.Kind {
 	case TextShape:
+		if s.Pattern != "" && len(s.Words) > 0 {
+			return Quoted(s.Words)
+		}
 		if len(s.Words) > 0 {
 			return strings.Join(s.Words, ", ")
 		}

@@ -15,7 +15,14 @@ func authorizedKey() *Module {
 	return &Module{
 		Name:    "authorized_key",
 		Summary: "Add or remove one public key of an account, with an expiry that its sshd knows",
-		Lib:     libs,
+		Examples: []string{
+			`name: Add its key
+authorized_key:
+  user: '{{ params.username }}'
+  key: '{{ params.public_key }}'
+  expires: '{{ grant.backstop_at }}'`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "user", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "key", Type: lang.String, Required: true, Doc: "public key line; its own comment is dropped", Example: "'{{ params.public_key }}'"},

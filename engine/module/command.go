@@ -32,8 +32,15 @@ func checkWords(a Args, arg string) error {
 // command runs a program without a shell.
 func command() *Module {
 	return &Module{
-		Name:      "command",
-		Summary:   "Run a program with its arguments, without a shell",
+		Name:    "command",
+		Summary: "Run a program with its arguments, without a shell",
+		Examples: []string{
+			`name: Make a folder
+command:
+  argv: [mkdir, '/srv/{{ grant.account }}']
+  creates: '/srv/{{ grant.account }}'
+undo: rmdir "/srv/{{ grant.account }}"`,
+		},
 		Lib:       libs,
 		NeedsUndo: true,
 		Free:      "argv",
@@ -50,8 +57,20 @@ func command() *Module {
 // shell runs a script of the author.
 func shell() *Module {
 	return &Module{
-		Name:      "shell",
-		Summary:   "Run a script of POSIX sh; {{ }} in it becomes a variable and is never executed",
+		Name:    "shell",
+		Summary: "Run a script of POSIX sh; {{ }} in it becomes a variable and is never executed",
+		Examples: []string{
+			`name: Note who came
+shell:
+  cmd: |
+    printf '%s\n' "{{ grant.requester }}" >"/srv/{{ grant.account }}.who"
+  creates: '/srv/{{ grant.account }}.who'
+undo: rm -f "/srv/{{ grant.account }}.who"`,
+			`name: Count the processes
+register: count
+shell: ps -e | wc -l
+changed_when: false`,
+		},
 		Lib:       libs,
 		NeedsUndo: true,
 		Free:      "cmd",
@@ -64,8 +83,17 @@ func shell() *Module {
 // script runs a program text by an interpreter of the device.
 func script() *Module {
 	return &Module{
-		Name:      "script",
-		Summary:   "Run a fixed program text by an interpreter of the device, through standard input",
+		Name:    "script",
+		Summary: "Run a fixed program text by an interpreter of the device, through standard input",
+		Examples: []string{
+			`name: Run a fixed text
+script:
+  text: |
+    printf 'for %s\n' "$1" >"/srv/$1.note"
+  args: ['{{ grant.account }}']
+  creates: '/srv/{{ grant.account }}.note'
+undo: rm -f "/srv/{{ grant.account }}.note"`,
+		},
 		Lib:       libs,
 		NeedsUndo: true,
 		Args: runFields(
@@ -80,8 +108,13 @@ func script() *Module {
 // waitFor waits on the device.
 func waitFor() *Module {
 	return &Module{
-		Name:     "wait_for",
-		Summary:  "Wait on the device until a path is there, is gone, or a local port listens; the step's timeout ends it",
+		Name:    "wait_for",
+		Summary: "Wait on the device until a path is there, is gone, or a local port listens; the step's timeout ends it",
+		Examples: []string{
+			`name: Wait for the folder of sockets
+wait_for: {path: /run}
+timeout: 30s`,
+		},
 		Lib:      libs,
 		ReadOnly: true,
 		Args: []Field{

@@ -7,8 +7,13 @@ import (
 // facts reads what kind of device this is.
 func facts() *Module {
 	return &Module{
-		Name:     "facts",
-		Summary:  "Read what kind of device this is: system, versions, clock",
+		Name:    "facts",
+		Summary: "Read what kind of device this is: system, versions, clock",
+		Examples: []string{
+			`name: Read what the device is
+register: machine
+facts: {}`,
+		},
 		Lib:      libs,
 		ReadOnly: true,
 		Outputs: []Field{

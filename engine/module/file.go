@@ -24,7 +24,19 @@ func file() *Module {
 	return &Module{
 		Name:    "file",
 		Summary: "Create or delete a folder or an empty file below folders that belong to root",
-		Lib:     libs,
+		Examples: []string{
+			`name: Make a folder
+file:
+  path: '/srv/{{ params.username }}'
+  mode: "0750"
+  owner: root`,
+			`name: Delete the folder with what is in it
+file:
+  path: '/srv/{{ params.username }}'
+  state: absent
+  recursive: true`,
+		},
+		Lib: libs,
 		Args: append([]Field{
 			{Name: "path", Type: lang.String, Required: true, Doc: "absolute path", Example: "/srv/jit/{{ grant.account }}"},
 			{Name: "state", Type: lang.String, Default: "directory", Enum: []string{"directory", "file", "absent"}, Doc: "what should be there", Example: "absent"},
@@ -52,7 +64,15 @@ func copyContent() *Module {
 	return &Module{
 		Name:    "copy",
 		Summary: "Write a file of at most 256 KB in one go, below folders that belong to root",
-		Lib:     libs,
+		Examples: []string{
+			`name: Write a file
+copy:
+  dest: /etc/profile.d/jit.sh
+  content: |
+    umask 077
+  mode: "0644"`,
+		},
+		Lib: libs,
 		Args: append([]Field{
 			{Name: "dest", Type: lang.String, Required: true, Doc: "absolute path", Example: "/etc/profile.d/jit.sh"},
 			{Name: "content", Type: lang.String, Required: true, Doc: "the whole content", Example: "'umask 077'"},
@@ -81,7 +101,14 @@ func archive() *Module {
 	return &Module{
 		Name:    "archive",
 		Summary: "Keep a file or folder as a tar.gz, or as it is, elsewhere; one that is kept already stays",
-		Lib:     libs,
+		Examples: []string{
+			`name: Keep the home
+archive:
+  src: '{{ account.home }}'
+  dest: '/var/lib/jit/{{ grant.id }}.tar.gz'
+  uid: '{{ grant.uid }}'`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "src", Type: lang.String, Required: true, Doc: "absolute path; when it is not there nothing is written", Example: "'{{ account.home }}'"},
 			{Name: "dest", Type: lang.String, Required: true, Doc: "absolute path of the archive; its folder is made, mode 0700", Example: "/var/lib/jit/{{ grant.id }}.tar.gz"},

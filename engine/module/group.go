@@ -9,7 +9,11 @@ func group() *Module {
 	return &Module{
 		Name:    "group",
 		Summary: "Create or delete a local group",
-		Lib:     libs,
+		Examples: []string{
+			`name: Create the group
+group: {name: jit-ops}`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "group name", Example: "ops"},
 			{Name: "gid", Type: lang.Int, Default: int64(0), Doc: "numeric id; 0 lets the system pick. With state absent: a group with another gid stays", Example: "7000"},

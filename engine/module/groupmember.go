@@ -12,7 +12,14 @@ func groupMember() *Module {
 	return &Module{
 		Name:    "group_member",
 		Summary: "Put an account into groups or take it out, edge by edge; other members and groups stay as they are",
-		Lib:     libs,
+		Examples: []string{
+			`name: Join the groups
+group_member:
+  user: '{{ params.username }}'
+  groups: [adm, jit-ops]
+  missing_group: create`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "user", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "groups", Type: listOf, Required: true, Doc: "group names", Example: "[wheel]"},

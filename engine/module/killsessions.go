@@ -9,7 +9,14 @@ func killSessions() *Module {
 	return &Module{
 		Name:    "kill_sessions",
 		Summary: "End all sessions and processes of a uid, by uid: TERM, grace, KILL until none is left",
-		Lib:     libs,
+		Examples: []string{
+			`name: End its sessions and processes
+register: ended
+kill_sessions:
+  uid: '{{ grant.uid }}'
+  grace: 1s`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "uid", Type: lang.Int, Required: true, Doc: "numeric id; below 1000 only with allow_system, 0 never", Example: "'{{ grant.uid }}'"},
 			{Name: "name", Type: lang.String, Default: "", Doc: "account name: processes of its subordinate uids are ended too", Example: "'{{ params.username }}'"},

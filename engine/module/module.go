@@ -65,8 +65,11 @@ type Object struct {
 
 // Module is something a step can call.
 type Module struct {
-	Name     string
-	Summary  string // one line
+	Name    string
+	Summary string // one line
+	// Examples are steps as authors write them, without the dash. A test runs
+	// each of them on a machine.
+	Examples []string
 	Platform string // "linux", or "" for every platform
 	Args     []Field
 	Outputs  []Field

@@ -11,7 +11,13 @@ func password() *Module {
 	return &Module{
 		Name:    "password",
 		Summary: "Set the password of a local account, through standard input only",
-		Lib:     libs,
+		Examples: []string{
+			`name: Set its password
+password:
+  user: '{{ params.username }}'
+  password: '{{ params.password }}'`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "user", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "password", Type: lang.Secret, Required: true, Doc: "the password, or with encrypted its crypt hash", Example: "'{{ params.password }}'"},

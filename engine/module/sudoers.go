@@ -17,7 +17,15 @@ func sudoers() *Module {
 	return &Module{
 		Name:    "sudoers",
 		Summary: "Write or delete one file of /etc/sudoers.d, checked by visudo before and by sudo after",
-		Lib:     libs,
+		Examples: []string{
+			`name: Allow one command as root
+sudoers:
+  file: 'runner-{{ params.username }}'
+  user: '{{ params.username }}'
+  rules: ['{{ params.username }} ALL=(root) NOPASSWD: /usr/bin/id']
+  not_after: '{{ grant.backstop_at }}'`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "file", Type: lang.String, Required: true, Doc: "file name in /etc/sudoers.d: [A-Za-z0-9_-]+", Example: "runner-{{ grant.account }}"},
 			{Name: "rules", Type: listOf, Default: []string{}, Doc: "lines of the file", Example: "['ops ALL=(ALL) NOPASSWD: /usr/bin/id']"},

@@ -8,8 +8,13 @@ import (
 // account: before a creation, and as the proof of a removal.
 func surface() *Module {
 	return &Module{
-		Name:     "surface",
-		Summary:  "List everything on the device that bears the name or the uid of an account",
+		Name:    "surface",
+		Summary: "List everything on the device that bears the name or the uid of an account",
+		Examples: []string{
+			`name: List what bears its name
+register: left
+surface: {name: '{{ grant.account }}'}`,
+		},
 		Lib:      libs,
 		ReadOnly: true,
 		Args: []Field{

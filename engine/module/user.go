@@ -13,7 +13,27 @@ func user() *Module {
 	return &Module{
 		Name:    "user",
 		Summary: "Create, change or delete a local account; deletion also heals what killed useradd and userdel runs left",
-		Lib:     libs,
+		Examples: []string{
+			`name: Create the account
+register: made
+user:
+  name: '{{ params.username }}'
+  uid: '{{ grant.uid }}'
+  comment: 'runner {{ grant.id }}'
+  expires: '{{ grant.backstop_at }}'`,
+			`name: Lock the account
+user:
+  name: '{{ params.username }}'
+  exists: require
+  locked: true
+  shell: nologin`,
+			`name: Delete the account
+user:
+  name: '{{ params.username }}'
+  uid: '{{ grant.uid }}'
+  state: absent`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "account name: ^[a-z_][a-z0-9_-]{0,31}$", Example: "'{{ params.username }}'"},
 			{Name: "uid", Type: lang.Int, Default: int64(0), Doc: "numeric id; 0 lets the system pick. With state absent: an account of that name with another uid is a conflict and stays", Example: "'{{ grant.uid }}'"},

@@ -7,8 +7,13 @@ import (
 // userInfo reads what there is of an account and changes nothing.
 func userInfo() *Module {
 	return &Module{
-		Name:     "user_info",
-		Summary:  "Read what there is of an account, by name, by uid or by both",
+		Name:    "user_info",
+		Summary: "Read what there is of an account, by name, by uid or by both",
+		Examples: []string{
+			`name: Look at the account
+register: who
+user_info: '{{ params.username }}'`,
+		},
 		Lib:      libs,
 		ReadOnly: true,
 		Free:     "name",

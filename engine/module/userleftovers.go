@@ -12,7 +12,13 @@ func userLeftovers() *Module {
 	return &Module{
 		Name:    "user_leftovers",
 		Summary: "Remove what an account leaves outside its home: crontab, at jobs, linger, IPC, files of its uid, sudo timestamps, mail",
-		Lib:     libs,
+		Examples: []string{
+			`name: Remove what it left outside its home
+user_leftovers:
+  name: '{{ params.username }}'
+  uid: '{{ grant.uid }}'`,
+		},
+		Lib: libs,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "uid", Type: lang.Int, Required: true, Doc: "numeric id, at least 1000", Example: "'{{ grant.uid }}'"},

@@ -89,7 +89,7 @@ func Document(title string, cases []Case, definitions Members) *Node {
 	for i, c := range cases {
 		kinds[i] = c.Kind
 		n.AllOf = append(n.AllOf, &Node{
-			If:   &Node{Properties: Members{{"kind", &Node{Const: c.Kind}}}},
+			If:   &Node{Required: []string{"kind"}, Properties: Members{{"kind", &Node{Const: c.Kind}}}},
 			Then: To(c.Definition),
 		})
 	}
