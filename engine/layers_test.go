@@ -19,6 +19,8 @@ var layers = [][]string{
 	{"engine/grant", "engine/secret", "engine/lang"},
 	{"engine/secret/seal", "engine/secret/source", "engine/schema"},
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
+	{"engine/transport/winrm/clixml"},
+	{"engine/transport/winrm/psrp"},
 	{"engine/transport/ssh", "engine/transport/transporttest", "engine/module", "engine/inventory", "engine/lab"},
 	{"engine/template", "engine/lab/labtest", "engine/schema/schematest"},
 	{"engine/executor"},
