@@ -133,7 +133,20 @@ func TestKeyExpiryTakesTheFormThatSshdKnows(t *testing.T) {
 			t.Errorf("%s: %v\n%s", version, r.out, got)
 		}
 	}
+	// The server that let us in has said what it is, and need not be asked.
 	d.sh(t, "printf '#!/bin/sh\\nexit 1\\n' >/usr/sbin/sshd")
+	for peer, form := range map[string]string{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10": "utc", "SSH-2.0-OpenSSH_8.9p1": "local", "SSH-2.0-OpenSSH_7.4": "none"} {
+		r := d.runAll(t, []call{{raw: "_peer='" + peer + "'"}, {mode: "apply", name: "authorized_key", args: key}})[0]
+		if r.rc != 0 || r.out["expiry_form"] != form {
+			t.Errorf("%s: exit %d, %v", peer, r.rc, r.out)
+		}
+	}
+	for _, peer := range []string{"SSH-2.0-dropbear_2022.83", "SSH-2.0-OpenSSH_for_Windows_9.5", "SSH-1.99-OpenSSH_9.2p1"} {
+		r := d.runAll(t, []call{{raw: "_peer='" + peer + "'"}, {mode: "apply", name: "authorized_key", args: key}})[0]
+		if r.rc == 0 || !strings.Contains(r.stdout, "version of sshd") {
+			t.Errorf("%s: exit %d, %s", peer, r.rc, r.stdout)
+		}
+	}
 	d.refused(t, "authorized_key", key, "version of sshd")
 	delete(key, "expires")
 	d.sh(t, "echo 'AuthorizedKeysFile /etc/ssh/keys/%u' >>/etc/ssh/sshd_config; sed -i 's|^AuthorizedKeysFile .ssh.*||' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* 2>/dev/null || true; rm -rf /home/"+acct+"/.ssh")

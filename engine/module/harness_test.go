@@ -30,6 +30,7 @@ _out() { printf '\036O%s=%s\037' "$1" "$2"; }
 _state() { printf '\036S%s=%s\037' "$1" "$2"; }
 _say() { printf '\036M=%s\037' "$1"; }
 _changed() { printf '\036C=\037'; }
+_peer= _turn=1
 `
 
 // device is a machine whose bodies run in one of the shells.
@@ -86,34 +87,60 @@ func (d *device) sh(tb testing.TB, script string) string {
 	return strings.TrimSuffix(out, "\n")
 }
 
+// call is one body to run; raw, when it is there, is shell code to run instead.
+type call struct {
+	mode, name string
+	args       module.Args
+	raw        string
+}
+
 // program is the text that runs one body once.
 func (d *device) program(tb testing.TB, mode, name string, args module.Args) string {
 	tb.Helper()
-	m := d.reg.Lookup(name)
-	if m == nil {
-		tb.Fatalf("there is no module %s", name)
-	}
+	return d.programOf(tb, []call{{mode: mode, name: name, args: args}})
+}
+
+// programOf is the text that runs several bodies in one shell and turn.
+func (d *device) programOf(tb testing.TB, calls []call) string {
+	tb.Helper()
 	var b strings.Builder
-	b.WriteString(prelude + m.Lib + "\nm_x() {\n:\n" + m.Sh + "\n}\nM=" + mode + "\n")
-	for _, f := range m.Args {
-		v, ok := args[f.Name]
-		if !ok {
-			v = f.Default
+	b.WriteString(prelude + d.reg.Lookup("user").Lib)
+	for _, c := range calls {
+		if c.raw != "" {
+			b.WriteString(c.raw + "\n")
+			continue
 		}
-		fmt.Fprintf(&b, "a_%s=%s\n", f.Name, quote(text(v)))
-	}
-	for k := range args {
-		if strings.HasPrefix(k, "_r") {
-			fmt.Fprintf(&b, "%s=%s\n", k, quote(text(args[k])))
-		} else if !slices.ContainsFunc(m.Args, func(f module.Field) bool { return f.Name == k }) {
-			tb.Fatalf("module %s has no argument %s", name, k)
+		m := d.reg.Lookup(c.name)
+		if m == nil {
+			tb.Fatalf("there is no module %s", c.name)
 		}
+		b.WriteString("\nm_x() {\n:\n" + m.Sh + "\n}\nM=" + c.mode + "\n")
+		for _, f := range m.Args {
+			v, ok := c.args[f.Name]
+			if !ok {
+				v = f.Default
+			}
+			fmt.Fprintf(&b, "a_%s=%s\n", f.Name, quote(text(v)))
+		}
+		for k := range c.args {
+			if strings.HasPrefix(k, "_r") {
+				fmt.Fprintf(&b, "%s=%s\n", k, quote(text(c.args[k])))
+			} else if !slices.ContainsFunc(m.Args, func(f module.Field) bool { return f.Name == k }) {
+				tb.Fatalf("module %s has no argument %s", c.name, k)
+			}
+		}
+		b.WriteString("m_x </dev/null 2>&1\nprintf '\\036R=%s\\037' $?\n")
 	}
-	b.WriteString("m_x </dev/null 2>&1\nprintf '\\036R=%s\\037' $?\n")
 	return b.String()
 }
 
 func (d *device) run(tb testing.TB, mode, name string, args module.Args) result {
+	tb.Helper()
+	return d.runAll(tb, []call{{mode: mode, name: name, args: args}})[0]
+}
+
+// runAll runs calls in one shell, as the steps of a batch are run.
+func (d *device) runAll(tb testing.TB, calls []call) []result {
 	tb.Helper()
 	// A file in the machine: what is in an argument list would be found by the
 	// tests that look for secrets there.
@@ -123,28 +150,35 @@ func (d *device) run(tb testing.TB, mode, name string, args module.Args) result 
 		tb.Fatal(err)
 	}
 	defer os.Remove(f.Name())
-	if _, err := f.WriteString(d.program(tb, mode, name, args)); err != nil {
+	if _, err := f.WriteString(d.programOf(tb, calls)); err != nil {
 		tb.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
 		tb.Fatal(err)
 	}
 	out, err := d.Exec(tb.Context(), append(slices.Clone(d.shell), strings.TrimPrefix(f.Name(), dir[:len(dir)-4]))...)
-	r := parse(out)
 	if err != nil {
-		tb.Fatalf("%s %s: %v\n%s", mode, name, err, out)
+		tb.Fatalf("%v: %v\n%s", calls, err, out)
 	}
-	return r
+	var rs []result
+	for _, c := range calls {
+		if c.raw != "" {
+			continue
+		}
+		r, rest := parse(out)
+		rs, out = append(rs, r), rest
+	}
+	return rs
 }
 
-// parse takes the frames out of the output.
-func parse(s string) result {
-	r := result{out: map[string]string{}, state: map[int]string{}, before: map[int]string{}, rc: -1}
+// parse takes the frames of one body out of the output.
+func parse(s string) (r result, rest string) {
+	r = result{out: map[string]string{}, state: map[int]string{}, before: map[int]string{}, rc: -1}
 	for {
 		before, rest, ok := strings.Cut(s, "\036")
 		r.stdout += before
 		if !ok {
-			return r
+			return r, ""
 		}
 		frame, after, _ := strings.Cut(rest, "\037")
 		s = after
@@ -164,6 +198,7 @@ func parse(s string) result {
 			r.changed = true
 		case "R":
 			r.rc, _ = strconv.Atoi(v)
+			return r, s
 		}
 	}
 }

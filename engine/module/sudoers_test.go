@@ -71,6 +71,32 @@ func TestSudoRuleThatIsWrongIsNeverInPlace(t *testing.T) {
 	d.refused(t, "sudoers", with("user", acct), "does not honour")
 }
 
+// The state of a file of ours is its text; what is not ours, or was changed so
+// that it is no text of ours, is told apart by its digest.
+func TestSudoersStateTellsFilesApart(t *testing.T) {
+	t.Parallel()
+	onEveryShell(t, func(t *testing.T, d *device) {
+		d.ok(t, "user", account())
+		rule := module.Args{"file": "x", "user": acct, "rules": []string{acct + " ALL=(ALL) NOPASSWD: /usr/bin/id"}}
+		gone := module.Args{"file": "x", "state": "absent"}
+		ours := d.ok(t, "sudoers", rule).state[0]
+		seen := map[string]string{ours: "as it was written"}
+		for _, change := range []string{
+			"echo >>$f", "printf '# more' >>$f", "sed -i 's/id/su/' $f", "truncate -s -1 $f", "truncate -s 10 $f", ": >$f",
+			"yes '# more' | head -n 200 >>$f", "rm $f; ln -s /etc/passwd $f",
+		} {
+			d.sh(t, "rm -rf /etc/sudoers.d/x")
+			d.ok(t, "sudoers", rule)
+			d.sh(t, "f=/etc/sudoers.d/x; chmod 640 $f; "+change)
+			s := d.run(t, "probe", "sudoers", gone).state[0]
+			if was := seen[s]; was != "" || s == "absent" {
+				t.Errorf("after %q the state is %q, the same as %q", change, s, was)
+			}
+			seen[s] = change
+		}
+	})
+}
+
 func TestOldSudoGetsTheRuleWithoutAnEnd(t *testing.T) {
 	t.Parallel()
 	d := start(t, "busybox")

@@ -20,6 +20,7 @@ user_info: '{{ params.username }}'`,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Default: "", Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "uid", Type: lang.Int, Default: int64(0), Doc: "numeric id; alone: the account that has it; with name: by_uid_name says who has it", Example: "'{{ grant.uid }}'"},
+			{Name: "brief", Type: lang.Bool, Default: false, Doc: "only what the account databases say: groups stays empty and logged_in false", Example: "true"},
 		},
 		Outputs: []Field{
 			{Name: "exists", Type: lang.Bool, Doc: "the account is there"},

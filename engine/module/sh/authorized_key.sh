@@ -49,11 +49,16 @@ ak_run() {
   if [ ! -d "$v_home" ]; then v_why="there is no home $v_home"; return 1; fi
   if [ "$1" != present ] && [ ! -e "$v_home/.ssh/authorized_keys" ] && [ ! -L "$v_home/.ssh" ]; then return 0; fi
   lib_how
-  v_said=$(printf '%s\n' "$1" "$v_blob" "$a_comment" "$v_line" | {
+  v_said=$(
     HOME=$v_home
     export HOME
-    lib_as "$a_user" "$v_uid" "$v_gid" "$ak_script" 2>&1
-  })
+    lib_as "$a_user" "$v_uid" "$v_gid" "$ak_script" 2>&1 <<EOF
+$1
+$v_blob
+$a_comment
+$v_line
+EOF
+  )
   v_rc=$?
   while IFS= read -r v_l; do
     case $v_l in
@@ -72,12 +77,16 @@ ak_state() {
   if [ -n "$1" ]; then _state 0 "present ${1%%"$v_blob"*}"; else _state 0 absent; fi
 }
 # ak_time: v_opt = the expiry in the form that the device's sshd knows: UTC from
-# OpenSSH 9.1, else the device's own time zone, from 7.7.
+# OpenSSH 9.1, else the device's own time zone, from 7.7. The sshd that let us in
+# has said its version; another one is asked.
 ak_time() {
   v_opt= v_form=none
   case $a_expires in '' | never) return 0 ;; esac
   lib_epoch "$a_expires" || return 1
-  v_v=$(sshd -V 2>&1)
+  case $_peer in
+  SSH-2.0-OpenSSH_[0-9]*) v_v=$_peer ;;
+  *) v_v=$(sshd -V 2>&1) ;;
+  esac
   v_v=${v_v#*OpenSSH_} v_maj=${v_v%%.*} v_min=${v_v#*.}
   v_min=${v_min%%[!0-9]*}
   case $v_maj:$v_min in *[!0-9:]* | :* | *:) lib_no "the version of sshd is not known, so the key would not expire: $v_v"; return 1 ;; esac

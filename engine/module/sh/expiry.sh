@@ -17,7 +17,7 @@ _changed
 if [ "$M" = check ]; then _say "would set the expiry of $a_user to $a_expires"; return 0; fi
 v_date=
 if [ -n "$v_day" ]; then lib_date "$v_day"; fi
-if command -v usermod >/dev/null 2>&1; then lib_retry env TZ=UTC0 usermod -e "$v_date" -- "$a_user"
+if command -v usermod >/dev/null 2>&1; then lib_retry usermod -e "$v_date" -- "$a_user"
 else lib_no "this device has no usermod: busybox accounts cannot expire"; return 1; fi
 if [ $v_rc -ne 0 ]; then lib_no "usermod (exit $v_rc): $v_err"; return 1; fi
 lib_scan "$a_user" 0

@@ -38,17 +38,37 @@ lib_re() {
   while [ -n "$v_rest" ]; do v_re="$v_re${v_re:+[.]}${v_rest%%.*}"; v_rest=${v_rest#*.}; done
 }
 
-# lib_scan NAME UID: everything the local databases say about NAME and UID, in
-# one fork. Sets v_pwline v_spline v_grline v_gsline v_subuid v_subgid (lines of
-# exactly NAME), v_member and v_gsmember (groups that list NAME, blank on both
-# sides), v_byuid (other names with UID), and splits v_pwline and v_spline.
-lib_scan() {
-  v_pwline= v_spline= v_grline= v_gsline= v_subuid= v_subgid= v_member=' ' v_gsmember=' ' v_byuid=
-  v_uid= v_gid= v_gecos= v_home= v_shell= v_pwhash= v_spexp=
+# What lib_grep found, and the turn, name and uid that it is for.
+lib_hits= lib_for=
+
+# lib_stale: what was read of the databases counts no more. Called by all that
+# changes them, that lets others do so, or that waits.
+lib_stale() { lib_hits= lib_for=; }
+
+# lib_grep NAME UID: reads all lines of the databases that may concern either.
+lib_grep() {
   lib_re "${1:-0}"
   v_pat="^$v_re:|[:,]$v_re(,|:|\$)"
-  if [ "${2:-0}" -gt 0 ] 2>/dev/null; then v_pat="$v_pat|^[^:]*:[^:]*:$2:"; fi
-  v_hits=$(grep -sHE -- "$v_pat" /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid)
+  if [ "${2:-0}" -gt 0 ] 2>/dev/null; then v_pat="$v_pat|^[^:]*:[^:]*:([^:]*:)?$2:"; fi
+  lib_hits=$(grep -sHE -- "$v_pat" /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid)
+  lib_for=
+  if [ -n "$_turn" ]; then lib_for="$_turn $1 ${2:-0}"; fi
+}
+
+# lib_scan NAME UID: everything the local databases say about NAME and UID; in
+# one turn they are read once, until somebody calls lib_stale.
+# Sets v_pwline v_spline v_grline v_gsline v_subuid v_subgid (lines of
+# exactly NAME), v_member and v_gsmember (groups that list NAME, blank on both
+# sides), v_byuid (other names with UID), v_bygid (other names whose group is
+# UID), and splits v_pwline and v_spline.
+lib_scan() {
+  case $lib_for in
+  "$_turn $1 ${2:-0}") ;;
+  "$_turn $1 "*) if [ "${2:-0}" != 0 ]; then lib_grep "$1" "$2"; fi ;;
+  *) lib_grep "$1" "$2" ;;
+  esac
+  v_pwline= v_spline= v_grline= v_gsline= v_subuid= v_subgid= v_member=' ' v_gsmember=' ' v_byuid= v_bygid=
+  v_uid= v_gid= v_gecos= v_home= v_shell= v_pwhash= v_spexp= v_asked=${2:-0}
   while IFS= read -r v_l; do
     v_f=${v_l%%:*} v_l=${v_l#*:}
     case $v_f:$v_l in
@@ -61,6 +81,8 @@ lib_scan() {
     /etc/passwd:*)
       v_r=${v_l#*:*:}
       [ "${v_r%%:*}" != "$2" ] || v_byuid="$v_byuid${v_byuid:+ }${v_l%%:*}"
+      v_r=${v_r#*:}
+      [ "${v_r%%:*}" != "$2" ] || v_bygid="$v_bygid${v_bygid:+ }${v_l%%:*}"
       ;;
     esac
     case $v_f in
@@ -71,9 +93,8 @@ lib_scan() {
       ;;
     esac
   done <<EOF
-$v_hits
+$lib_hits
 EOF
-  v_hits=
   lib_split "$v_pwline"
   if [ -n "$v_spline" ]; then
     v_r=${v_spline#*:} v_pwhash=${v_r%%:*} v_r=${v_r#*:*:*:*:*:*:} v_spexp=${v_r%%:*}
@@ -166,14 +187,16 @@ lib_day() {
 }
 
 # lib_nap: waits a tenth of a second, or a second where sleep knows no less.
-lib_nap() { sleep 0.1 2>/dev/null || sleep 1; }
+lib_nap() { lib_stale; sleep 0.1 2>/dev/null || sleep 1; }
 
-# lib_retry COMMAND...: runs it; while it says that a database is locked, up to
-# 5 times more. Its output is in v_err, its status in v_rc and returned.
+# lib_retry COMMAND...: runs it, in UTC so that days are those of UTC; while it
+# says that a database is locked, up to 5 times more. Its output is in v_err,
+# its status in v_rc and returned.
 lib_retry() {
+  lib_stale
   v_try=0
   while :; do
-    v_err=$("$@" 2>&1)
+    v_err=$(TZ=UTC0; export TZ; exec "$@" 2>&1)
     v_rc=$?
     if [ "$v_rc" -eq 0 ] || [ "$v_try" -ge 5 ]; then return "$v_rc"; fi
     case $v_err in *"annot lock"* | *"existing lock file"* | *"try again later"*) ;; *) return "$v_rc" ;; esac
@@ -242,6 +265,7 @@ lib_kill() {
   lib_procs "$1" "$3"
   if [ -z "$v_procs" ]; then return 0; fi
   lib_noted
+  lib_stale
   kill -TERM $v_procs 2>/dev/null
   while [ $((v_round)) -lt $(($2 * 10)) ]; do
     lib_nap
@@ -265,26 +289,30 @@ lib_kill() {
   return 1
 }
 
-# Whether setpriv can change the uid (that of busybox cannot); looked up once.
+# The setpriv that can change the uid (that of busybox cannot), or no; looked up
+# once.
 lib_setpriv=
 
 # lib_how: finds out, once, how to act as an account. Call it outside of a
 # subshell, or it is found out again.
 lib_how() {
   if [ -n "$lib_setpriv" ]; then return 0; fi
-  lib_setpriv=no
-  case $(setpriv --version 2>/dev/null) in *util-linux*) lib_setpriv=yes ;; esac
+  lib_setpriv=/usr/bin/setpriv
+  # A program of its own needs not be asked: those of busybox are links.
+  if [ -x $lib_setpriv ] && [ ! -L $lib_setpriv ] && [ ! $lib_setpriv -ef /bin/busybox ]; then return 0; fi
+  case $(setpriv --version 2>/dev/null) in *util-linux*) lib_setpriv=setpriv ;; *) lib_setpriv=no ;; esac
 }
 
-# lib_as NAME UID GID SCRIPT: runs a constant script of sh as that account,
-# without PAM where that is possible. Input comes from the caller.
+# lib_as NAME UID GID SCRIPT: becomes a constant script of sh as that account,
+# without PAM where that is possible. Input comes from the caller, who calls it
+# in a subshell.
 lib_as() {
   lib_how
-  if [ $lib_setpriv = yes ]; then
-    setpriv --reuid "$2" --regid "$3" --clear-groups /bin/sh -c "$4"
+  if [ $lib_setpriv != no ]; then
+    exec $lib_setpriv --reuid "$2" --regid "$3" --clear-groups /bin/sh -c "$4"
   elif command -v runuser >/dev/null 2>&1; then
-    runuser -u "$1" -- /bin/sh -c "$4"
+    exec runuser -u "$1" -- /bin/sh -c "$4"
   else
-    su -s /bin/sh -c "$4" "$1"
+    exec su -s /bin/sh -c "$4" "$1"
   fi
 }

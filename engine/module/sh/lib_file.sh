@@ -1,6 +1,7 @@
 # lib_safe PATH: 1 unless every folder above PATH belongs to root, so that
-# nobody can swap what we write to.
+# nobody can swap what we write to. Who asks will write, maybe below /etc.
 lib_safe() {
+  lib_stale
   v_up=${1%/*} v_ups=
   while [ -n "$v_up" ]; do v_ups="$v_ups$v_up$lib_nl" v_up=${v_up%/*}; done
   if [ -z "$v_ups" ]; then return 0; fi

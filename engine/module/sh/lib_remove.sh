@@ -1,6 +1,7 @@
 # lib_lock: takes the lock files of shadow-utils, in their order. A lock whose
 # process is dead is broken, as shadow-utils does it.
 lib_lock() {
+  lib_stale
   v_locks=
   for v_f in passwd shadow group gshadow subuid subgid; do
     [ -e "/etc/$v_f" ] || continue
@@ -29,6 +30,7 @@ lib_lock1() {
 }
 
 lib_unlock() {
+  lib_stale
   for v_f in $v_locks; do rm -f "$v_f"; done
   v_locks=
 }
@@ -81,8 +83,9 @@ lib_ownership() {
     v_r=${v_grline#*:*:} v_ggid=${v_r%%:*} v_mem=${v_r#*:}
     if [ "$v_ggid" = "$1" ] || [ -z "$v_mem" ] || [ "$v_mem" = "$a_name" ]; then v_grown=1; fi
     if [ -n "$v_grown" ]; then
-      v_other=$(grep -sE "^[^:]*:[^:]*:[^:]*:$v_ggid:" /etc/passwd)
-      case $lib_nl$v_other in "$lib_nl" | "$lib_nl$a_name:"*) ;; *) v_grown= ;; esac
+      v_other=$v_bygid
+      if [ "$v_ggid" != "$v_asked" ]; then v_other=$(grep -sE "^[^:]*:[^:]*:[^:]*:$v_ggid:" /etc/passwd | grep -v "^$a_name:"); fi
+      if [ -n "$v_other" ]; then v_grown=; fi
     fi
     if [ -z "$v_grown" ]; then v_keptg="group $a_name is used by others"; fi
   fi
@@ -105,6 +108,7 @@ EOF
 # lib_rmtree DIRECTORY: deletes it and what is in it, but nothing that is
 # mounted there. 1 when something stays.
 lib_rmtree() {
+  lib_stale
   lib_mounts "$1" || return 1
   if rm -rf -- "$1" 2>/dev/null && [ ! -e "$1" ]; then return 0; fi
   if command -v chattr >/dev/null 2>&1; then chattr -R -f -i -a "$1" >/dev/null 2>&1; fi

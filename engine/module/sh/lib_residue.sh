@@ -37,9 +37,12 @@ lib_ipc() {
 # (one a line), at most LIMIT, with jobs of at and POSIX queues. Line breaks in
 # names show as "?".
 lib_find() {
+  lib_stale
   v_found=
   lib_dirs "$2"
   if [ -z "$v_dirs" ]; then return 0; fi
+  # Most often there is nothing, and one program says so.
+  if v_found=$(IFS=$lib_nl; set -f; exec find $v_dirs -xdev -user "$1" -exec sh -c 'echo 1' {} + 2>/dev/null) && [ -z "$v_found" ]; then return 0; fi
   v_found=$(IFS=$lib_nl; set -f; find $v_dirs -xdev -user "$1" -print0 2>/dev/null | tr '\n\000' '?\n' | head -n "$3")
 }
 lib_dirs() {

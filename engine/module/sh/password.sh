@@ -23,6 +23,7 @@ fi
 _changed
 if [ "$M" = check ]; then _say "would set the password of $a_user"; return 0; fi
 v_old=$v_pwhash v_try=0
+lib_stale
 while :; do
   v_err=$(_put "$a_user:$a_password$lib_nl" | chpasswd $v_e 2>&1)
   v_rc=$?

@@ -2,6 +2,7 @@
 if [ "$M" = probe ]; then return 0; fi
 lib_due || return 0
 _changed
+lib_stale
 if [ "$M" = check ]; then _say 'would run'; return 0; fi
 (
   lib_clean

@@ -1,13 +1,18 @@
 # One file of /etc/sudoers.d, checked before it counts and read back after.
 su_mark='# managed by runner; do not edit'
+# su_state: v_have, the text of the file when it is ours; the state of a file of
+# ours is its text, that of another one its digest.
 su_state() {
-  v_have=
+  v_have= v_n=0
   if [ -f "$v_path" ] && [ ! -L "$v_path" ]; then
-    v_have=$(cat "$v_path" && echo .)
-    v_have=${v_have%.}
-    v_sum=$(sha256sum "$v_path")
-    _state 0 "sha256=${v_sum%% *}"
     _out exists true
+    while IFS= read -r v_line && [ $v_n -lt 100 ]; do
+      v_have=$v_have$v_line$lib_nl v_n=$((v_n + 1))
+      if [ $v_n = 1 ] && [ "$v_line" != "$su_mark" ]; then v_n=999; fi
+    done <"$v_path"
+    if [ $v_n -gt 0 ] && [ $v_n -lt 100 ] && [ -z "$v_line" ]; then _state 0 "$v_have"; return 0; fi
+    v_have=other v_sum=$(sha256sum <"$v_path")
+    _state 0 "sha256=${v_sum%% *}"
   elif [ -e "$v_path" ] || [ -L "$v_path" ]; then
     v_have=other
     _state 0 'not a file'
@@ -17,6 +22,8 @@ su_state() {
     _out exists false
   fi
 }
+# su_tmp: takes away what a killed run left.
+su_tmp() { if [ -e "$v_tmp" ] || [ -L "$v_tmp" ]; then rm -f "$v_tmp"; fi; }
 # su_rule RULE: v_rule with NOTAFTER behind the run-as part of its first
 # command; it holds for all commands of the list.
 su_rule() {
@@ -72,7 +79,7 @@ v_tmp=$v_path.runner-tmp
 su_state
 if [ "$M" = probe ]; then return 0; fi
 if [ "$a_state" = absent ]; then
-  if [ "$M" = apply ]; then rm -f "$v_tmp"; fi
+  if [ "$M" = apply ]; then su_tmp; fi
   if [ -z "$v_have" ]; then return 0; fi
   _changed
   if [ "$M" = check ]; then _say "would delete $v_path"; return 0; fi
@@ -100,7 +107,7 @@ if [ "$v_text" = "$v_have" ]; then
   return 0
 fi
 if [ "$M" = check ]; then _changed; _say "would write $v_path"; return 0; fi
-rm -f "$v_tmp"
+su_tmp
 if ! su_check; then
   v_first=$v_err
   rm -f "$v_tmp"

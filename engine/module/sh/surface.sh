@@ -5,6 +5,8 @@ lib_number "$a_uid" uid || return 1
 v_want=${a_uid:-0} v_items= v_free=true
 v_clock=$(date +%s)
 _out clock "$v_clock"
+# A receipt rests on what is there now.
+lib_stale
 lib_scan "$a_name" "$v_want"
 if [ -n "$v_pwline" ]; then sf_add passwd "$a_name:uid=$v_uid"; if [ "$v_uid" = "$v_want" ]; then v_free=false; fi; fi
 for v_n in $v_byuid; do sf_add passwd "$v_n:uid=$v_want"; v_free=false; done

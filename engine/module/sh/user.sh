@@ -81,7 +81,7 @@ user_useradd() {
     # Above GID_MAX useradd would not give the group the same number.
     if [ "$v_want" -gt 60000 ] && [ "$v_want" -lt 4000000 ]; then v_gmax=GID_MAX=$v_want; fi
   fi
-  lib_retry env TZ=UTC0 useradd -U $v_mk $v_sys -K UMASK=077 ${v_gmax:+-K "$v_gmax"} -p "$v_star" -c "$a_comment" -d "$v_home" -s "$v_sh" ${v_u:+-u "$v_u"} ${v_date:+-e "$v_date"} -- "$a_name"
+  lib_retry useradd -U $v_mk $v_sys -K UMASK=077 ${v_gmax:+-K "$v_gmax"} -p "$v_star" -c "$a_comment" -d "$v_home" -s "$v_sh" ${v_u:+-u "$v_u"} ${v_date:+-e "$v_date"} -- "$a_name"
   if [ $v_rc -ne 0 ]; then lib_no "useradd (exit $v_rc): $v_err"; return 1; fi
 }
 
@@ -145,7 +145,7 @@ user_update() {
   _say "$a_name:$v_what"
   if [ "$M" = check ]; then _changed; user_outputs; return 0; fi
   if command -v usermod >/dev/null 2>&1; then
-    lib_retry env TZ=UTC0 usermod $v_l ${v_c:+-c "$a_comment"} ${v_s:+-s "$v_sh"} ${v_e:+-e "$v_e"} ${v_never:+-e ""} -- "$a_name"
+    lib_retry usermod $v_l ${v_c:+-c "$a_comment"} ${v_s:+-s "$v_sh"} ${v_e:+-e "$v_e"} ${v_never:+-e ""} -- "$a_name"
     if [ $v_rc -ne 0 ]; then user_no "usermod (exit $v_rc): $v_err"; return 1; fi
   else
     user_busymod || { user_outputs; return 1; }
@@ -200,14 +200,14 @@ user_remove() {
   v_id=${v_uid:-$v_want} v_ranges=$v_subuid
   lib_ownership "$v_id"
   v_dir=${v_home:-${a_home:-/home/$a_name}}
-  v_left=
-  if [ "$a_remove_home" != false ] && [ -d "$v_dir" ] && [ ! -L "$v_dir" ] && [ "$v_id" -gt 0 ]; then
+  v_left=$v_pwline
+  if [ -z "$v_left" ] && [ "$a_remove_home" != false ] && [ -d "$v_dir" ] && [ ! -L "$v_dir" ] && [ "$v_id" -gt 0 ]; then
     lib_owner "$v_dir"
     case $v_owner in "$v_id" | 0) v_left=1 ;; esac
     if [ "$v_owner" = 0 ] && { [ "${v_dir##*/}" != "$a_name" ] || [ "$v_dir" = "/$a_name" ]; }; then v_left=; fi
   fi
   for v_f in "/var/mail/$a_name" "/var/spool/mail/$a_name"; do if [ -f "$v_f" ]; then v_left=1; fi; done
-  if [ -z "$v_pwline$v_spline$v_grown$v_gsown$v_subuid$v_subgid$v_left" ] && [ "$v_member$v_gsmember" = '  ' ]; then
+  if [ -z "$v_left$v_spline$v_grown$v_gsown$v_subuid$v_subgid" ] && [ "$v_member$v_gsmember" = '  ' ]; then
     if [ -n "$v_keptg" ]; then _say "kept: $v_keptg"; fi
     user_outputs
     return 0
@@ -273,6 +273,8 @@ if [ -n "$a_home" ]; then
   lib_path "$a_home" home || return 1
 fi
 lib_day "$a_expires" || return 1
+# What is taken away is looked at afresh.
+if [ "$a_state" = absent ]; then lib_stale; fi
 lib_scan "$a_name" "$v_want"
 if [ "$M" = probe ]; then user_outputs; return 0; fi
 if [ "$M" = apply ]; then user_state; fi

@@ -26,7 +26,7 @@ _out by_uid_name "$v_holder"
 _out local $v_local
 v_groups= v_in=false
 if [ -z "$v_pwline" ]; then
-  if [ "$v_want" -gt 0 ]; then
+  if [ "$v_want" -gt 0 ] && [ "$a_brief" != true ]; then
     lib_procs "$v_want"
     if [ -n "$v_procs" ]; then v_in=true; fi
   fi
@@ -38,9 +38,11 @@ if [ -z "$v_pwline" ]; then
   _out logged_in $v_in
   return 0
 fi
-lib_procs "$v_uid"
-if [ -n "$v_procs" ]; then v_in=true; fi
-if command -v id >/dev/null 2>&1; then
+if [ "$a_brief" != true ]; then
+  lib_procs "$v_uid"
+  if [ -n "$v_procs" ]; then v_in=true; fi
+fi
+if [ "$a_brief" != true ] && command -v id >/dev/null 2>&1; then
   for v_g in $(id -Gn "$v_nm" 2>/dev/null); do v_groups="$v_groups${v_groups:+$lib_nl}$v_g"; done
 fi
 v_until=never v_locked=false

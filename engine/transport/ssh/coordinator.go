@@ -24,6 +24,7 @@ type coordinator struct {
 	ch      gossh.Channel
 	id      string // in the exec line: marks programs, the sudo prompt and readiness
 	nonce   string // in frames; never in argv or in the environment
+	peer    string // what the server says it is
 	pty     bool
 	have    sent
 	greeted bool // the prelude was sent
@@ -45,7 +46,7 @@ func launch(ctx context.Context, e *entry, line func(id string) string, pty bool
 		return nil, err
 	}
 	c := &coordinator{
-		ch: ch, id: token(8), nonce: token(12), pty: pty, have: sent{}, status: -1,
+		ch: ch, id: token(8), nonce: token(12), peer: e.peer.Software, pty: pty, have: sent{}, status: -1,
 		items: make(chan item), quit: make(chan struct{}), exited: make(chan struct{}),
 	}
 	go c.requests(reqs)
@@ -175,7 +176,7 @@ func (c *coordinator) send(program string) error {
 	var b strings.Builder
 	b.WriteString("__p=\n")
 	if !c.greeted {
-		b.WriteString(newPrelude(c.nonce, !c.pty))
+		b.WriteString(newPrelude(c.nonce, c.peer, !c.pty))
 		c.greeted = true
 	}
 	b.WriteString(program)

@@ -3,13 +3,14 @@ package ssh
 import "strings"
 
 // prelude is sent once per coordinator. Its own names start with two
-// underscores; what bodies call starts with one. The names that are filled in:
-// the nonce, and the function that writes a frame to both streams. It needs a
-// POSIX shell; where /proc is missing, processes are known by group only. _put
+// underscores; what bodies call or read starts with one. What is filled in: the
+// nonce, whether frames go to both streams, and what the server says it is. It
+// needs a POSIX shell; where /proc is missing, processes are known by group only. _put
 // writes its argument as it is by what is built into the shell: printf is a
 // program in mksh and posh, and a value would stand in its argv.
 const prelude = `__n='%NONCE%' __rs='%RS%' __nl='
 '
+_peer='%PEER%' _turn=0
 __env() {
 IFS=' 	
 '
@@ -43,7 +44,7 @@ __w "$__rs$__n $1" || __gone
 }
 __gone() {
 [ -n "$__keep" ] || exit 141
-__lost=1
+__lost=1 _turn=$((_turn+1))
 exec >/dev/null 2>&1
 }
 __anew() {
@@ -64,6 +65,7 @@ __j() { [ -z "$__pf" ] || { __w "$1" >>"$__pf"; } 2>/dev/null; }
 __begin() { __k=0 __f=false __c=false __rc=0; __j "B $__i"; __m "B $__i"; }
 __try() { __k=$((__k+1)) __c=false; __env; }
 __again() {
+_turn=$((_turn+1))
 __w "$__rs$__n R $__i $__k" || __gone
 [ "$2" = 0 ] || sleep "$1" 2>/dev/null || sleep "$2"
 }
@@ -134,7 +136,7 @@ return 1
 }
 __pd= __pf=
 __open() {
-__stop= __lost= __keep=$1 __pf= __id=$2 __scope=$3
+_turn=$((_turn+1)) __stop= __lost= __keep=$1 __pf= __id=$2 __scope=$3
 if [ -n "$1" ]; then trap '' PIPE HUP; else trap : PIPE; trap - HUP; fi
 __w "$__rs$__n H $$ $__pg $__sid $__st" || __gone
 }
@@ -227,11 +229,17 @@ done
 `
 
 // newPrelude returns the prelude of a coordinator whose streams are apart
-// (two) or the same.
-func newPrelude(nonce string, two bool) string {
+// (two) or the same, on a server that calls itself peer.
+func newPrelude(nonce, peer string, two bool) string {
 	mark := ""
 	if two {
 		mark = "1"
 	}
-	return strings.NewReplacer("%NONCE%", nonce, "%RS%", string(rune(rs)), "%TWO%", mark).Replace(prelude)
+	peer = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-+", r) {
+			return r
+		}
+		return ' '
+	}, peer)
+	return strings.NewReplacer("%NONCE%", nonce, "%PEER%", peer, "%RS%", string(rune(rs)), "%TWO%", mark).Replace(prelude)
 }
