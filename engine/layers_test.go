@@ -21,6 +21,8 @@ var layers = [][]string{
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
 	{"engine/transport/winrm/clixml"},
 	{"engine/transport/winrm/psrp"},
+	{"engine/transport/winrm/runspace"},
+	{"engine/transport/winrm/winrmtest"},
 	{"engine/transport/ssh", "engine/transport/transporttest", "engine/module", "engine/inventory", "engine/lab"},
 	{"engine/template", "engine/lab/labtest", "engine/schema/schematest"},
 	{"engine/executor"},
