@@ -149,6 +149,38 @@ func TestExamplesOfModulesRun(t *testing.T) {
 	}
 }
 
+// keyTrials are what the last step of the example of a key comes to, where that
+// is not ok.
+var keyTrials = map[string]executor.Status{
+	"when": executor.Skipped, "undo": executor.Changed, "on_error": executor.Failed,
+}
+
+// Every example of a key of steps runs, too.
+func TestExamplesOfStepKeysRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var keys []lang.Key
+	for _, table := range template.Tables() {
+		if table.Name == "step" {
+			keys = table.Keys
+		}
+	}
+	if len(keys) < 15 {
+		t.Fatalf("found %d keys of steps", len(keys))
+	}
+	for _, k := range keys {
+		t.Run(strings.Join(slices.Concat(k.In, []string{k.Name}), "."), func(t *testing.T) {
+			r, res, _ := b.step(t, inside(&module.Module{}, k.Example), nil)
+			if want := orOK(keyTrials[k.Name]); r.Status != want {
+				t.Errorf("%s: %s (%s), want %s\n%s", r.Name, r.Status, r.Message+r.Reason, want, k.Example)
+			}
+			if res.Total != len(res.Steps) {
+				t.Errorf("%d of %d steps have a result", len(res.Steps), res.Total)
+			}
+		})
+	}
+}
+
 func (b *bench) try(t *testing.T, m *module.Module, example string, tr trial) {
 	t.Helper()
 	clean := b.prints(t)
