@@ -24,6 +24,7 @@ type AdHoc struct {
 	// the template was read.
 	Dialled  func() (transport.Conn, error)
 	Params   map[string]any
+	Defaults map[string]*lang.Value // params of the credential, which Params beat
 	Mode     transport.Mode
 	NoFuse   bool
 	FromStep int
@@ -93,7 +94,7 @@ func adHocGrant(a AdHoc, now time.Time) grant.Grant {
 
 func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Result, AdHocResult, error) {
 	var out AdHocResult
-	params, err := a.Template.Resolve(nil, a.Params, env, generate)
+	params, err := a.Template.Resolve(a.Defaults, a.Params, env, generate)
 	if err != nil {
 		return nil, out, badInput(err)
 	}

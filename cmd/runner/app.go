@@ -265,3 +265,12 @@ func (p person) asOperator(what string) error {
 	}
 	return &engine.DeniedError{Reason: fmt.Sprintf("%s is not an operator and may not %s", p.name, what)}
 }
+
+// operatorOnly refuses everybody else.
+func (a *app) operatorOnly(what string) error {
+	p, err := a.who()
+	if err != nil {
+		return err
+	}
+	return p.asOperator(what)
+}

@@ -1,23 +1,27 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"runner/engine/lab"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"runner": main})
 }
 
-// The command line, for everything that needs no device.
+// The command line; what needs a device starts one with machine.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -27,8 +31,10 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"expand": expand,
+			"exits":   exits,
+			"expand":  expand,
+			"machine": machine,
+			"inside":  inside,
 		},
 	})
 }
@@ -45,6 +51,7 @@ func setupScript(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("CLOSED", port)
+	env.Values[machines{}] = map[string]*lab.Machine{}
 	return l.Close()
 }
 
@@ -65,6 +72,40 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code is %d, want %d", got, want)
+	}
+}
+
+// machines is the key of the machines of a script.
+type machines struct{}
+
+// machine NAME FILE: start a throw-away machine that ends with the script, and
+// write its inventory, device and credential.
+func machine(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: machine NAME FILE")
+	}
+	m, err := lab.Start(context.Background(), lab.Config{Name: args[0]})
+	ts.Check(err)
+	ts.Defer(func() {
+		if err := m.Stop(); err != nil {
+			ts.Logf("machine %s: %v", args[0], err)
+		}
+	})
+	ts.Value(machines{}).(map[string]*lab.Machine)[args[0]] = m
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(labYAML(m)), 0o600))
+}
+
+// inside NAME WANT SCRIPT: run a script in a machine; its output has to match
+// the pattern WANT, or with ! must not.
+func inside(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: [!] inside NAME PATTERN SCRIPT")
+	}
+	out, err := ts.Value(machines{}).(map[string]*lab.Machine)[args[0]].Shell(context.Background(), args[2])
+	ts.Check(err)
+	ts.Logf("%s", out)
+	if regexp.MustCompile("(?m)"+args[1]).MatchString(out) == neg {
+		ts.Fatalf("the output matches %q: %v", args[1], neg)
 	}
 }
 

@@ -58,6 +58,7 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 		sweepJSON{},
 		templateJSON{},
 		topicJSON{},
+		explainJSON{},
 		inventoryJSON{},
 		deviceJSON{},
 		checkJSON{},

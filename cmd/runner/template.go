@@ -46,7 +46,7 @@ type paramJSON struct {
 func (a *app) templateCommand() *cobra.Command {
 	return a.noun("template", "look at templates, check them, run one",
 		"runner template list\nrunner template check\nrunner template run create/linux-user --device web-1 -p username=ana --check",
-		a.templateList(), a.templateCheck(), a.templateRun(), a.templateDocs(), a.templateSchema())
+		a.templateList(), a.templateCheck(), a.templateExplain(), a.templateRun(), a.templateDocs(), a.templateSchema())
 }
 
 func (a *app) templateSchema() *cobra.Command {

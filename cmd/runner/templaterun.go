@@ -50,14 +50,19 @@ the template says on_failure: keep.`,
 		args: needs("TEMPLATE"), exits: []int{exitFile, exitDenied, exitUnreached, exitUndone, exitLeft, exitInterrupted},
 		run: func(ctx context.Context, args []string) error { return r.run(ctx, args[0]) },
 	}.command()
+	r.where(c)
+	c.Flags().BoolVar(&r.check, "check", false, "change nothing, say what would be changed")
+	return c
+}
+
+// where adds the flags that say what to run, and on which device.
+func (r *templateRun) where(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringVar(&r.device, "device", "", "run on this device, with its only credential")
-	fs.StringVar(&r.credential, "credential", "", "run on the device of this credential, logged in as it says")
+	fs.StringVar(&r.credential, "credential", "", "run on the device of this credential, logged in as it says, with its params")
 	fs.StringArrayVarP(&r.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
-	fs.BoolVar(&r.check, "check", false, "change nothing, say what would be changed")
 	fs.BoolVar(&r.noFuse, "no-fuse", false, "send each step by itself instead of all that can go together")
 	fs.IntVar(&r.fromStep, "from-step", 0, "skip the steps before this one")
-	return c
 }
 
 func (r *templateRun) run(ctx context.Context, name string) error {
@@ -66,15 +71,11 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	who, err := a.who()
-	if err == nil {
-		err = who.asOperator("run templates without a grant")
-	}
-	if err != nil {
+	if err := a.operatorOnly("run templates without a grant"); err != nil {
 		return err
 	}
 	late := a.lazyStore() // opens while the device is being reached
-	resolve := sync.OnceValues(r.connection)
+	resolve := sync.OnceValues(r.target)
 	w, err := a.workspace()
 	if err != nil {
 		return err
@@ -87,7 +88,7 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	if err := given.fit(t); err != nil {
 		return err
 	}
-	conn, err := resolve()
+	at, err := resolve()
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 		return err
 	}
 	e.Node = nodeName()
-	run := engine.AdHoc{Template: t, Connection: conn, Dialled: dialled, Params: given.values, NoFuse: r.noFuse, FromStep: r.fromStep}
+	run := engine.AdHoc{Template: t, Connection: at.conn, Dialled: dialled, Params: given.values, Defaults: at.params, NoFuse: r.noFuse, FromStep: r.fromStep}
 	if r.check {
 		run.Mode = transport.Check
 	}
@@ -106,7 +107,7 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 
 // begin connects in the background. What it returns waits for the connection;
 // one that nobody asks for is closed with the dialer.
-func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (*inventory.Connection, error)) func() (transport.Conn, error) {
+func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (runTarget, error)) func() (transport.Conn, error) {
 	type dialled struct {
 		conn transport.Conn
 		err  error
@@ -114,9 +115,9 @@ func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (*
 	done := make(chan dialled, 1)
 	go func() {
 		var d dialled
-		cn, err := resolve()
+		at, err := resolve()
 		if d.err = err; err == nil {
-			d.conn, d.err = r.app.dialer(w).Dial(ctx, cn)
+			d.conn, d.err = r.app.dialer(w).Dial(ctx, at.conn)
 		}
 		done <- d
 	}()
@@ -126,31 +127,38 @@ func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (*
 	}
 }
 
-// connection resolves --device or --credential.
-func (r *templateRun) connection() (*inventory.Connection, error) {
+// runTarget is where an ad hoc run goes.
+type runTarget struct {
+	credential string
+	conn       *inventory.Connection
+	params     map[string]*lang.Value // that the credential sets
+}
+
+// target resolves --device or --credential.
+func (r *templateRun) target() (runTarget, error) {
+	at := runTarget{credential: r.credential}
 	if (r.device == "") == (r.credential == "") {
-		return nil, usagef("say where to run it: either --device or --credential")
+		return at, usagef("say where to run it: either --device or --credential")
 	}
 	set, err := r.app.inventory()
 	if err != nil {
-		return nil, err
+		return at, err
 	}
-	name := r.credential
 	if r.device != "" {
 		names, err := credentialsOf(set, r.device)
 		if err != nil {
-			return nil, err
+			return at, err
 		}
 		if len(names) != 1 {
-			return nil, usagef("device %s has %s; say which with --credential: %s", r.device, plural(len(names), "credential"), lang.Words(names))
+			return at, usagef("device %s has %s; say which with --credential: %s", r.device, plural(len(names), "credential"), lang.Words(names))
 		}
-		name = names[0]
+		at.credential = names[0]
 	}
-	conn, err := set.Resolve(name)
-	if err != nil {
-		return nil, usagef("%v", err)
+	if at.conn, err = set.Resolve(at.credential); err != nil {
+		return at, usagef("%v", err)
 	}
-	return conn, nil
+	at.params = set.Credentials[at.credential].Params
+	return at, nil
 }
 
 // credentialsOf returns the names of a device's credentials, sorted.

@@ -166,6 +166,14 @@ const DefaultTimeout = 60 * time.Second
 // when the device could not be asked, or what Lease, Record or Probed returned.
 // The result is never nil and holds what is known.
 func Do(ctx context.Context, r Run) (*Result, error) {
+	x := newRun(r)
+	err := x.all(ctx)
+	sortSteps(x.res.Steps)
+	return x.res, err
+}
+
+// newRun is r before its first step.
+func newRun(r Run) *run {
 	x := &run{Run: r, batch: 0, res: &Result{Calls: map[string]map[string]any{}, Env: lang.Env{}}, known: map[string]bool{}}
 	maps.Copy(x.res.Env, r.Env)
 	if x.Timeout == 0 {
@@ -176,9 +184,7 @@ func Do(ctx context.Context, r Run) (*Result, error) {
 	}
 	x.number(r.Steps)
 	x.res.Total = x.total
-	err := x.all(ctx)
-	sortSteps(x.res.Steps)
-	return x.res, err
+	return x
 }
 
 type silent struct{}

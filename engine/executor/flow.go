@@ -28,6 +28,7 @@ type run struct {
 	would  bool // check mode: a step would have changed something
 	seq    int  // of the next change
 	tail   []*item
+	view   *view // not nil: nothing is sent, what would be is noted
 }
 
 // named is what a registered name stands for.
@@ -179,6 +180,9 @@ func stops(err error) bool {
 
 // alone runs a block, or a step that is decided or done on the controller.
 func (x *run) alone(ctx context.Context, st *template.Step, failure error) error {
+	if x.view != nil {
+		return x.explainAlone(ctx, st)
+	}
 	env := x.env(failure)
 	if st.When != nil {
 		v, err := st.When.Eval(env)

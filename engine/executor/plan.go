@@ -45,7 +45,8 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 			waiting[p.st.Register] = true
 		}
 	}
-	later := func(root string) bool { return waiting[root] }
+	x.view.begin(waiting)
+	later := func(root string) bool { return waiting[root] || x.view.later(root) }
 	it.step = transport.Step{
 		N: it.n, Name: st.Name, Mode: x.Mode, Timeout: st.Timeout, Retries: st.Retries, Delay: st.Delay,
 		Body:     transport.Body{Name: st.Module.Name, Text: st.Module.Sh, Lib: st.Module.Lib},
@@ -93,6 +94,9 @@ func (x *run) planWhen(it *item, later func(string) bool) (ok, decided bool, err
 		return true, true, nil
 	}
 	it.step.When, ok = x.pred(res, nil)
+	if x.view.waits(st.When.Refs()) {
+		ok, it.step.When = true, nil // decided here, when those before it have answered
+	}
 	return ok, false, nil
 }
 
@@ -204,6 +208,9 @@ func (x *run) value(v *lang.Value, later func(string) bool) (transport.Value, bo
 		return nil, false, err
 	}
 	val, ok := x.bind(res, nil)
+	if !ok && x.view.waits(v.Refs()) {
+		return unheard(v.Text()), true, nil
+	}
 	return val, ok, nil
 }
 

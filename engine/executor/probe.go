@@ -17,12 +17,7 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 	}
 	var batch []*item
 	if !x.probed {
-		for i := range x.Before {
-			c := &x.Before[i]
-			it := &item{n: 1000000 + i, call: c, module: c.Module, name: c.Name, index: -1}
-			x.bindCall(it)
-			batch = append(batch, it)
-		}
+		batch = x.calls()
 	}
 	byItem := map[int]*item{}
 	if x.Record != nil && x.Mode == transport.Apply {
@@ -73,6 +68,17 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 		return nil, err
 	}
 	return x.replan(items)
+}
+
+// calls are the items of the calls that come before everything.
+func (x *run) calls() []*item {
+	items := make([]*item, len(x.Before))
+	for i := range x.Before {
+		c := &x.Before[i]
+		items[i] = &item{n: 1000000 + i, call: c, module: c.Module, name: c.Name, index: -1}
+		x.bindCall(items[i])
+	}
+	return items
 }
 
 // probeOf is the item that looks at the objects of it and changes nothing.

@@ -47,6 +47,9 @@ func (t *told) fact(key, value string) {
 // of them were dealt with, which is fewer than there are when a step was cut
 // off and those after it have to be sent again.
 func (x *run) send(ctx context.Context, items []*item) (int, error) {
+	if x.view != nil {
+		return len(items), x.explain(ctx, items)
+	}
 	items, err := x.prepare(ctx, items)
 	if err != nil || len(items) == 0 {
 		return len(items), err

@@ -85,6 +85,46 @@ func (t *Template) Resolve(defaults map[string]*lang.Value, given map[string]any
 	return out, nil
 }
 
+// Where the value of a param comes from.
+const (
+	FromRequest    = "request"
+	FromCredential = "credential"
+	FromTemplate   = "template"
+	Generated      = "generated"
+	Absent         = "absent" // optional, and nobody gave it
+)
+
+// Origin says where Resolve takes the value of a param from.
+func (p *Param) Origin(defaults map[string]*lang.Value, given map[string]any) string {
+	r := &resolver{defaults: defaults, given: given}
+	switch {
+	case r.asked(p):
+		return FromRequest
+	case given[p.Name] != nil && p.Generate != nil:
+		return Generated
+	case given[p.Name] != nil:
+		return Absent
+	case defaults[p.Name] != nil:
+		return FromCredential
+	case p.Default != nil:
+		return FromTemplate
+	case p.Generate != nil:
+		return Generated
+	}
+	return Absent
+}
+
+// asked reports whether the request gives a param. An empty text is no value
+// for one that may be absent.
+func (r *resolver) asked(p *Param) bool {
+	v, ok := r.given[p.Name]
+	if !ok || v == nil {
+		return false
+	}
+	s, isText := v.(string)
+	return !isText || s != "" || !p.Optional && p.Generate == nil
+}
+
 // resolver works out the params of one request.
 type resolver struct {
 	t        *Template
@@ -141,11 +181,11 @@ func (r *resolver) param(p *Param) (v any, why string) {
 
 // source finds the value with the highest precedence.
 func (r *resolver) source(p *Param) (v any, found bool, why string) {
+	if r.asked(p) {
+		return r.given[p.Name], true, ""
+	}
 	if v, ok := r.given[p.Name]; ok && v != nil {
-		if s, isText := v.(string); isText && s == "" && (p.Optional || p.Generate != nil) {
-			return nil, false, ""
-		}
-		return v, true, ""
+		return nil, false, ""
 	}
 	if d := r.defaults[p.Name]; d != nil {
 		if p.Type.Kind == lang.SecretKind {

@@ -447,3 +447,7 @@ func delay(d time.Duration) string {
 
 // quote returns s as one word of sh; s has no NUL.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// Program returns what a connection that has sent nothing yet would send for b:
+// the functions that its bodies need, the bodies, and the steps.
+func Program(b transport.Batch) (string, error) { return render(b, sent{}) }

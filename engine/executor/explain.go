@@ -1,0 +1,574 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"runner/engine/lang"
+	"runner/engine/module"
+	"runner/engine/secret"
+	"runner/engine/template"
+	"runner/engine/transport"
+)
+
+// Plan is what a run would do, as far as that can be told before it does it.
+type Plan struct {
+	Batches []PlannedBatch
+	Steps   []PlannedStep // in the order of the template
+	// Calls are the results of Before, with a connection.
+	Calls map[string]map[string]any
+}
+
+// PlannedBatch is what goes to the device in one go.
+type PlannedBatch struct {
+	Steps []int // numbers
+	// Batch is what the connection would be given. Secrets are ***, and what only
+	// an earlier batch tells is its name in angle brackets.
+	Batch transport.Batch
+}
+
+// Where a step is carried out.
+const (
+	OnDevice = "device"
+	OnRunner = "runner"
+	Nowhere  = "nowhere" // it is known already that it is skipped
+)
+
+// PlannedStep is what is known of one step.
+type PlannedStep struct {
+	N            int
+	Name, Module string
+	Tags         []string
+	Within       string // the part of a block that it belongs to, or empty
+	Where        string
+	Batch        int // from 1; 0: in none
+	Why          string
+	Conditions   []PlannedCondition
+	Args         []PlannedArg // those that are written
+	Objects      []PlannedObject
+	Undo         string // the script that undoes it, as written
+	ReadOnly     bool
+}
+
+// Who decides a condition or knows a value.
+const (
+	ByPlan   = "plan"   // it is known now
+	ByDevice = "device" // the device decides it within the batch
+	ByRunner = "runner" // runner decides it when the device has answered
+)
+
+// PlannedCondition is a condition of a step.
+type PlannedCondition struct {
+	Key    string // when, until, changed_when, failed_when, that
+	Text   string // as written
+	By     string
+	Folded string // what is left of it with everything that is known now
+	Now    string // true or false, by what the device says now; empty: it was not asked
+}
+
+// PlannedArg is an argument of a step.
+type PlannedArg struct {
+	Name    string
+	Written string
+	Value   string // what it comes to; a secret is ***
+	By      string
+}
+
+// PlannedObject is a thing on the device that a step may change.
+type PlannedObject struct {
+	ID   string
+	Undo *module.Undo // nil: nothing undoes it
+	Now  string       // its state now; empty: it was not looked at
+}
+
+// Explain plans r as Do does, and changes nothing. Without Conn it sends
+// nothing either: what steps would answer is unknown. With Conn it runs Before,
+// those read-only steps that nothing comes before which could change what they
+// read, and looks at the objects. The error is what keeps r from being planned.
+func Explain(ctx context.Context, r Run) (*Plan, error) {
+	r.Observe, r.After = silent{}, nil
+	x := newRun(r)
+	x.view = &view{unknown: map[string]bool{}, live: lang.Env{}, steps: map[int]*PlannedStep{}}
+	err := x.list(ctx, x.Steps, true)
+	if _, step := err.(*StepError); err != nil && !step { //nolint:errorlint // what list returns
+		return nil, err
+	}
+	p := &Plan{Batches: x.view.batches, Calls: x.res.Calls}
+	for _, s := range x.res.Steps {
+		x.view.result(s)
+	}
+	for n := 1; n <= x.total; n++ {
+		if s := x.view.steps[n]; s != nil {
+			p.Steps = append(p.Steps, *s)
+		}
+	}
+	return p, nil
+}
+
+// view is what a run that only explains itself has found. The nil view is that
+// of a run that is meant.
+type view struct {
+	batches []PlannedBatch
+	steps   map[int]*PlannedStep
+	unknown map[string]bool // results that only a batch in front would tell
+	waiting map[string]bool // results of the batch that is being made
+	live    lang.Env        // results that read-only steps have now
+	within  []string
+	unsure  int  // parts of blocks around that may not run
+	touched bool // a step that may change something was planned
+}
+
+// later reports whether a name is that of a result which is not known.
+func (v *view) later(root string) bool { return v != nil && v.unknown[root] }
+
+// waits reports whether something that reads refs, and cannot go along to the
+// device, has nothing to wait for in the batch that is being made.
+func (v *view) waits(refs [][]string) bool {
+	return v != nil && !slices.ContainsFunc(refs, func(p []string) bool { return v.waiting[p[0]] })
+}
+
+// begin notes which results are pending when a step is planned.
+func (v *view) begin(waiting map[string]bool) {
+	if v != nil {
+		v.waiting = waiting
+	}
+}
+
+// unheard is a value that runner computes when the device has answered.
+func unheard(text string) transport.Value { return transport.Ref{Step: -1, Key: text} }
+
+// result adds what was decided without sending anything.
+func (v *view) result(r StepResult) {
+	s := v.steps[r.N]
+	if s == nil {
+		s = &PlannedStep{N: r.N, Name: r.Name, Module: r.Module, Tags: r.Tags, Where: OnRunner}
+		v.steps[r.N] = s
+	}
+	switch r.Status {
+	case Skipped:
+		s.Where, s.Why = Nowhere, r.Reason
+	case Failed:
+		s.Why = "fails: " + r.Message
+	case OK, Changed, Unreachable, Interrupted:
+		s.Why = r.Message
+	}
+}
+
+// step returns the entry of a step.
+func (x *run) planned(st *template.Step, where string) *PlannedStep {
+	v := x.view
+	s := &PlannedStep{N: x.num[st], Name: st.Name, Module: st.Module.Name, Tags: st.Tags, Within: strings.Join(v.within, ", "), Where: where, ReadOnly: st.Module.ReadOnly}
+	if st.Undo != nil {
+		s.Undo = st.Undo.Text
+	}
+	v.steps[s.N] = s
+	return s
+}
+
+// explain stands in for send: it notes a batch and that its results are unknown.
+func (x *run) explain(ctx context.Context, items []*item) error {
+	now, err := x.look(ctx, items)
+	if err != nil {
+		return err
+	}
+	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: x.Become, KeepGoing: x.KeepGoing}
+	x.batch++
+	inside := map[int]bool{}
+	pb := PlannedBatch{}
+	for _, it := range items {
+		inside[it.n] = true
+		pb.Steps = append(pb.Steps, it.n)
+	}
+	names := x.namesOf()
+	for _, it := range items {
+		s := x.planned(it.st, OnDevice)
+		s.Batch = len(x.view.batches) + 1
+		s.Conditions = x.conditions(it, inside)
+		s.Args = x.planArgsText(it, inside, names)
+		for _, o := range x.objectsOf(it, s.Args) {
+			s.Objects = append(s.Objects, PlannedObject{ID: o.ID, Undo: o.Undo, Now: now[o.ID]})
+		}
+		b.Steps = append(b.Steps, shown(it.step, inside, names))
+	}
+	for _, it := range items {
+		if it.st.Register != "" {
+			x.view.unknown[it.st.Register] = true
+		}
+	}
+	pb.Batch = b
+	x.view.batches = append(x.view.batches, pb)
+	return nil
+}
+
+// objectsOf returns what a step may change. Where arguments are not known, their
+// names stand in the names of objects.
+func (x *run) objectsOf(it *item, args []PlannedArg) []module.Object {
+	if !it.late || it.module.Objects == nil {
+		return it.objects
+	}
+	full := maps.Clone(it.args)
+	for _, a := range args {
+		if _, known := full[a.Name]; !known {
+			full[a.Name] = a.Value
+		}
+	}
+	return it.module.Objects(full)
+}
+
+// look asks the device, if there is a connection, what read-only steps would
+// say and how objects are now; it changes nothing.
+func (x *run) look(ctx context.Context, items []*item) (map[string]string, error) {
+	now := map[string]string{}
+	if x.Conn == nil {
+		return now, nil
+	}
+	var batch []*item
+	owner := map[int]*item{}
+	if !x.probed {
+		batch = x.calls()
+		x.probed = true
+	}
+	for _, it := range items {
+		v := x.view
+		switch {
+		case it.module.ReadOnly && !v.touched && v.unsure == 0 && !it.late && it.step.When == nil:
+			batch = append(batch, it)
+		case !it.module.ReadOnly:
+			v.touched = true
+			if !it.late && len(it.objects) > 0 {
+				p := probeOf(it)
+				batch = append(batch, p)
+				owner[p.n] = it
+			}
+		}
+	}
+	if len(batch) == 0 {
+		return now, nil
+	}
+	said, err := x.exchange(ctx, batch, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range batch {
+		t := said[it.n]
+		switch {
+		case it.call != nil:
+			if err := x.settleCall(it, t); err != nil {
+				return nil, err
+			}
+		case owner[it.n] != nil:
+			for i, o := range owner[it.n].objects {
+				now[o.ID] = t.facts["state."+strconv.Itoa(i)]
+			}
+		case it.st.Register != "" && t.done:
+			x.view.live[it.st.Register] = x.result(it, t).Values
+		}
+	}
+	return now, nil
+}
+
+// explainAlone stands in for alone.
+func (x *run) explainAlone(ctx context.Context, st *template.Step) error {
+	v := x.view
+	v.begin(nil)
+	if st.When != nil && !onFailure(st) {
+		res, err := st.When.Fold(x.res.Env, v.later)
+		if err != nil {
+			return x.broken(st, "when: "+err.Error())
+		}
+		if lit, is := res.(lang.RLit); is && lit.V != true {
+			x.skipAll([]*template.Step{st}, "when: "+st.When.Text()+" was false")
+			return nil
+		}
+	}
+	if st.Module == nil {
+		return x.explainBlock(ctx, st)
+	}
+	if st.Module.Name != "revert" && !controls(st.Module) {
+		it, _, err := x.plan(st, nil)
+		if err != nil || it == nil {
+			return err
+		}
+		return x.explain(ctx, []*item{it})
+	}
+	s := x.planned(st, OnRunner)
+	if st.When != nil {
+		s.Conditions = append(s.Conditions, x.condition("when", st.When, never, true))
+	}
+	for _, a := range st.Asserts {
+		s.Conditions = append(s.Conditions, x.condition("that", a.That, never, true))
+	}
+	for _, name := range slices.Sorted(maps.Keys(st.Args)) {
+		s.Args = append(s.Args, x.argText(name, st.Args[name]))
+	}
+	decided := func(c PlannedCondition) bool { return c.By == ByPlan }
+	certain := v.unsure == 0 && !slices.ContainsFunc(s.Conditions, func(c PlannedCondition) bool { return !decided(c) }) &&
+		!slices.ContainsFunc(s.Args, func(a PlannedArg) bool { return a.By != ByPlan })
+	switch {
+	case st.Module.Name == "revert":
+		for _, c := range x.undoable(nil) {
+			s.Objects = append(s.Objects, PlannedObject{ID: c.Object, Undo: c.Undo})
+		}
+	case certain:
+		return x.control(ctx, st, x.env(nil))
+	}
+	if st.Register != "" {
+		v.unknown[st.Register] = true
+	}
+	return nil
+}
+
+// explainBlock plans all parts of a block; which of them run is not known.
+func (x *run) explainBlock(ctx context.Context, st *template.Step) error {
+	name := "a block"
+	if st.Name != "" {
+		name = strconv.Quote(st.Name)
+	}
+	main := name
+	if st.When != nil {
+		main += " when " + st.When.Text()
+		if c := x.condition("when", st.When, never, true); c.By != ByPlan {
+			x.view.unsure++
+			defer func() { x.view.unsure-- }()
+		}
+	}
+	parts := []struct {
+		steps []*template.Step
+		what  string
+	}{{st.Block, main}, {st.Rescue, "rescue of " + name + ", when a step of it has failed"}, {st.Always, "always of " + name}}
+	for i, p := range parts {
+		x.view.within = append(x.view.within, p.what)
+		if i == 1 {
+			x.view.unsure++
+		}
+		err := x.list(ctx, p.steps, false)
+		if i == 1 {
+			x.view.unsure--
+		}
+		x.view.within = x.view.within[:len(x.view.within)-1]
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// conditions describes all conditions of a step that goes to the device.
+func (x *run) conditions(it *item, inside map[int]bool) []PlannedCondition {
+	var cs []PlannedCondition
+	inBatch := func(root string) bool { return x.names[root] != nil && inside[x.names[root].n] }
+	if it.st.When != nil {
+		cs = append(cs, x.condition("when", it.st.When, inBatch, it.step.When == nil))
+	}
+	own := map[string]bool{}
+	for _, f := range slices.Concat(module.Common, outputsOf(it.st)) {
+		own[f.Name] = true
+	}
+	for _, c := range []struct {
+		key string
+		e   *lang.Expr
+		at  transport.Pred
+	}{{"until", it.st.Until, it.step.Until}, {"changed_when", it.st.ChangedWhen, it.step.ChangedWhen}, {"failed_when", it.st.FailedWhen, it.step.FailedWhen}} {
+		if c.e != nil {
+			cs = append(cs, x.condition(c.key, c.e, func(root string) bool { return inBatch(root) || own[root] }, c.at == nil))
+		}
+	}
+	return cs
+}
+
+// condition describes one condition. What is later is not known before the
+// batch; here: the device does not decide it.
+func (x *run) condition(key string, e *lang.Expr, later func(root string) bool, here bool) PlannedCondition {
+	c := PlannedCondition{Key: key, Text: e.Text(), Folded: e.Text(), By: ByRunner}
+	if strings.Contains(c.Text, "()") { // asks how the run stands
+		return c
+	}
+	res, err := e.Fold(x.res.Env, func(root string) bool { return x.view.later(root) || later(root) })
+	if err != nil {
+		return c
+	}
+	if lit, is := res.(lang.RLit); is {
+		c.By, c.Folded = ByPlan, fmt.Sprint(lit.V)
+		return c
+	}
+	if text := left(res, false); text != "" {
+		c.Folded = text
+	}
+	if !here {
+		c.By = ByDevice
+	}
+	c.Now = x.now(e)
+	return c
+}
+
+func never(string) bool { return false }
+
+// now decides a condition by what the device says now.
+func (x *run) now(e *lang.Expr) string {
+	for _, p := range e.Refs() {
+		if _, known := x.view.live[p[0]]; x.names[p[0]] != nil && !known && x.res.Env[p[0]] == nil {
+			return ""
+		}
+	}
+	env := x.env(nil)
+	maps.Copy(env, x.view.live)
+	v, err := e.Eval(env)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}
+
+// left writes what is left of a condition; "" when that cannot be written.
+func left(r lang.Residual, nested bool) string {
+	switch r := r.(type) {
+	case lang.RLit:
+		if s, is := r.V.(string); is {
+			return strconv.Quote(s)
+		}
+		return fmt.Sprint(r.V)
+	case lang.RPath:
+		return strings.Join(r.Path, ".")
+	case lang.ROp:
+		if r.Op == "?" || r.Op == "concat" {
+			return ""
+		}
+		var parts []string
+		for _, a := range r.Args {
+			t := left(a, true)
+			if t == "" {
+				return ""
+			}
+			parts = append(parts, t)
+		}
+		if r.Op == "not" {
+			return "not " + strings.Join(parts, " ")
+		}
+		text := strings.Join(parts, " "+r.Op+" ")
+		if nested && (r.Op == "and" || r.Op == "or") {
+			text = "(" + text + ")"
+		}
+		return text
+	}
+	return ""
+}
+
+// planArgsText describes the written arguments of a step.
+func (x *run) planArgsText(it *item, inside map[int]bool, names map[int]string) []PlannedArg {
+	var out []PlannedArg
+	for _, f := range it.module.Args {
+		v, script := it.st.Args[f.Name], it.st.Scripts[f.Name]
+		if v == nil && script.Text == "" {
+			continue
+		}
+		for _, a := range it.step.Args {
+			if a.Name == f.Name {
+				written := script.Text
+				if v != nil {
+					written = v.Text()
+				}
+				out = append(out, describeArg(a, written, inside, names))
+			}
+		}
+		for i, b := range script.Binds {
+			for _, a := range it.step.Args {
+				if a.Name == "_r"+strconv.Itoa(i+1) {
+					out = append(out, describeArg(a, b.Text(), inside, names))
+				}
+			}
+		}
+	}
+	return out
+}
+
+func describeArg(a transport.Arg, written string, inside map[int]bool, names map[int]string) PlannedArg {
+	p := PlannedArg{Name: a.Name, Written: written, By: ByPlan}
+	p.Value = valueText(a.Value, inside, names, &p.By)
+	return p
+}
+
+// argText describes an argument of a step on the controller.
+func (x *run) argText(name string, v *lang.Value) PlannedArg {
+	p := PlannedArg{Name: name, Written: v.Text(), By: ByPlan}
+	res, err := v.Fold(x.res.Env, x.view.later)
+	if lit, is := res.(lang.RLit); err == nil && is {
+		p.Value = fmt.Sprint(lit.V)
+		return p
+	}
+	p.By, p.Value = ByRunner, "<"+v.Text()+">"
+	return p
+}
+
+// valueText writes a value: a secret as ***, what is not known as its name.
+func valueText(v transport.Value, inside map[int]bool, names map[int]string, by *string) string {
+	switch v := v.(type) {
+	case transport.Lit:
+		if l, is := v.V.([]string); is {
+			return "[" + strings.Join(l, ", ") + "]"
+		}
+		return fmt.Sprint(v.V) // a secret prints as ***
+	case transport.Ref:
+		if inside[v.Step] && *by != ByRunner {
+			*by = ByDevice
+		} else {
+			*by = ByRunner
+		}
+		return refText(v, names)
+	case transport.Concat:
+		var b strings.Builder
+		for _, p := range v {
+			b.WriteString(valueText(p, inside, names, by))
+		}
+		return b.String()
+	}
+	return ""
+}
+
+func refText(r transport.Ref, names map[int]string) string {
+	if r.Step < 0 {
+		return "<" + r.Key + ">"
+	}
+	return "<" + names[r.Step] + "." + r.Key + ">"
+}
+
+// namesOf returns what the results of steps are called, by number.
+func (x *run) namesOf() map[int]string {
+	names := map[int]string{}
+	for name, n := range x.names {
+		names[n.n] = name
+	}
+	return names
+}
+
+// shown is a step as it would be sent, without its secrets.
+func shown(s transport.Step, inside map[int]bool, names map[int]string) transport.Step {
+	s.Args = slices.Clone(s.Args)
+	for i := range s.Args {
+		s.Args[i].Value = shownValue(s.Args[i].Value, inside, names)
+	}
+	return s
+}
+
+func shownValue(v transport.Value, inside map[int]bool, names map[int]string) transport.Value {
+	switch v := v.(type) {
+	case transport.Lit:
+		if s, is := v.V.(secret.Value); is {
+			return transport.Lit{V: s.String()}
+		}
+	case transport.Ref:
+		if !inside[v.Step] {
+			return transport.Lit{V: refText(v, names)}
+		}
+	case transport.Concat:
+		c := make(transport.Concat, len(v))
+		for i, p := range v {
+			c[i] = shownValue(p, inside, names)
+		}
+		return c
+	}
+	return v
+}
