@@ -41,8 +41,8 @@ type AdHocResult struct {
 
 // RunTemplate runs a template on a device. There is no grant, so nothing
 // removes what it makes: on failure the changes are undone here, unless the
-// template says on_failure: keep. The execution and its log are stored when
-// the run is over; the error is that of the run.
+// template says on_failure: keep. The execution is stored when it has taken a
+// second, and when it is over; the error is that of the run.
 func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) {
 	cn := &connection{Connection: *a.Connection}
 	w := &work{e: e, mask: &secret.Mask{}, exec: grant.Execution{
@@ -51,7 +51,6 @@ func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) 
 	}}
 	w.log = journal.New(e.Store, w.exec.ID, w.mask, journal.Options{}) //nolint:contextcheck // a log is written to its end also when ctx is over
 	w.obs = newObserver(w)
-	w.obs.late = true
 	g := adHocGrant(a, e.Now())
 	env := lang.Env{"grant": grantEnv(&g, 0), "device": deviceEnv(a.Connection, 0), "created": createdEnv(&g)}
 	res, out, err := w.adHoc(ctx, a, env)
@@ -73,12 +72,9 @@ func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) 
 			}
 		}
 	}
-	// The steps are written after the execution that they belong to.
 	if serr := w.ended(ctx, outcome, msg); serr != nil {
 		err = errors.Join(err, serr)
 	}
-	w.obs.late = false
-	w.obs.flush(context.WithoutCancel(ctx))
 	out.Execution, out.Steps = w.exec, w.obs.steps
 	return out, err
 }

@@ -43,9 +43,8 @@ type Jobs interface {
 // Executions keeps what running jobs say. Writes of a worker that lost its
 // lease fail with grant.ErrLeaseLost.
 type Executions interface {
-	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error
+	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error
 	Execution(ctx context.Context, id string) (grant.Execution, error)
-	PutSteps(ctx context.Context, f grant.Fence, execution string, rs []grant.StepResult) error
 	PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error
 	Changes(ctx context.Context, grantID string) ([]grant.Change, error)
 	Snapshot(ctx context.Context, hash string) (grant.Snapshot, error)

@@ -16,8 +16,6 @@ type observer struct {
 	w     *work
 	steps []grant.StepResult
 	from  map[int]int64 // log offset at which a step began
-	dirty bool
-	late  bool // the execution is not stored yet, so its steps cannot be
 	last  time.Time
 }
 
@@ -54,7 +52,6 @@ func (o *observer) Ended(r executor.StepResult) {
 
 func (o *observer) add(s grant.StepResult) {
 	o.steps = append(o.steps, s)
-	o.dirty = true
 	o.w.e.say(Progress{Grant: o.w.c.Grant, Job: o.w.job, Step: &s, Total: o.w.exec.Steps})
 	if now := o.w.e.Now(); now.Sub(o.last) > time.Second {
 		o.flush(context.Background())
@@ -62,17 +59,12 @@ func (o *observer) add(s grant.StepResult) {
 }
 
 // flush stores the results so far. Failing to is not fatal: the end of the
-// execution is stored with its own check.
+// execution is stored with all of them and with its own check.
 func (o *observer) flush(ctx context.Context) {
 	o.last = o.w.e.Now()
-	if !o.dirty || o.late {
-		return
-	}
-	if err := o.w.e.Store.PutSteps(ctx, o.w.fence, o.w.exec.ID, o.steps); err != nil {
+	if err := o.w.e.Store.PutExecution(ctx, o.w.fence, o.w.exec, o.steps...); err != nil {
 		o.w.e.Log.Warn("step results not stored", slog.String("execution", o.w.exec.ID), slog.Any("error", err))
-		return
 	}
-	o.dirty = false
 }
 
 // recorder stores the changes of an execution as those of its grant.

@@ -82,11 +82,10 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 // the job from being written.
 func (w *work) ended(ctx context.Context, outcome, msg string) error {
 	ctx = context.WithoutCancel(ctx)
-	w.obs.flush(ctx)
 	w.closeLog(ctx) // only then is it known how much of it is kept
 	w.exec.Ended, w.exec.Outcome, w.exec.Error = w.e.Now(), outcome, w.log.Text(msg)
 	w.exec.LogBytes, w.exec.Dropped = w.log.Offset(), w.log.Dropped()
-	err := w.e.Store.PutExecution(ctx, w.fence, w.exec)
+	err := w.e.Store.PutExecution(ctx, w.fence, w.exec, w.obs.steps...)
 	if err != nil && !errors.Is(err, grant.ErrLeaseLost) {
 		w.e.Log.Error("the end of an execution is not stored", slog.String("execution", w.exec.ID), slog.Any("error", err))
 		return nil

@@ -17,11 +17,15 @@ type lazyStore struct {
 
 var _ engine.Store = (*lazyStore)(nil)
 
-// lazyStore starts to open the store of the workspace; close waits for it.
+// lazyStore is the store of the workspace; close waits for it.
 func (a *app) lazyStore() *lazyStore {
 	a.opened = true
-	go func() { _, _ = a.stored() }()
 	return &lazyStore{a.stored}
+}
+
+// begin starts to open it.
+func (l *lazyStore) begin() {
+	go func() { _, _ = l.open() }() // kept, and returned to whoever needs the store
 }
 
 // with calls f with the store.
@@ -80,16 +84,12 @@ func (l *lazyStore) Running(ctx context.Context) ([]grant.Job, error) {
 	return with(l, func(s *store.Store) ([]grant.Job, error) { return s.Running(ctx) })
 }
 
-func (l *lazyStore) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error {
-	return l.do(func(s *store.Store) error { return s.PutExecution(ctx, f, e) })
+func (l *lazyStore) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {
+	return l.do(func(s *store.Store) error { return s.PutExecution(ctx, f, e, steps...) })
 }
 
 func (l *lazyStore) Execution(ctx context.Context, id string) (grant.Execution, error) {
 	return with(l, func(s *store.Store) (grant.Execution, error) { return s.Execution(ctx, id) })
-}
-
-func (l *lazyStore) PutSteps(ctx context.Context, f grant.Fence, execution string, rs []grant.StepResult) error {
-	return l.do(func(s *store.Store) error { return s.PutSteps(ctx, f, execution, rs) })
 }
 
 func (l *lazyStore) PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error {

@@ -74,13 +74,13 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	if err := a.operatorOnly("run templates without a grant"); err != nil {
 		return err
 	}
-	late := a.lazyStore() // opens while the device is being reached
 	resolve := sync.OnceValues(r.target)
 	w, err := a.workspace()
 	if err != nil {
 		return err
 	}
-	dialled := r.begin(ctx, w, resolve) // reads inventories and connects while the template is read
+	late := a.lazyStore()
+	dialled := r.begin(ctx, w, resolve, late) // reads inventories and connects while the template is read
 	t, err := a.findTemplate(name)
 	if err != nil {
 		return err
@@ -105,9 +105,10 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	return r.conclude(ctx, t, &res, err)
 }
 
-// begin connects in the background. What it returns waits for the connection;
-// one that nobody asks for is closed with the dialer.
-func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (runTarget, error)) func() (transport.Conn, error) {
+// begin connects in the background, and opens the store while the device is
+// being reached. What it returns waits for the connection; one that nobody asks
+// for is closed with the dialer.
+func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (runTarget, error), late *lazyStore) func() (transport.Conn, error) {
 	type dialled struct {
 		conn transport.Conn
 		err  error
@@ -116,6 +117,7 @@ func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (r
 	go func() {
 		var d dialled
 		at, err := resolve()
+		late.begin()
 		if d.err = err; err == nil {
 			d.conn, d.err = r.app.dialer(w).Dial(ctx, at.conn)
 		}

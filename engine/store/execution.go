@@ -44,8 +44,10 @@ func held(ctx context.Context, tx *sql.Tx, f grant.Fence) (grantID string, err e
 // grant.ErrLeaseLost, and stores nothing, unless the job of f, which has to be
 // that of e, still runs as that attempt on that node. The empty fence is for
 // executions that no job runs and is not checked; grant.ErrNotFound then says
-// that e names a job or grant that does not exist.
-func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error {
+// that e names a job or grant that does not exist. Step results that are given
+// are stored with it, in the same transaction, also over earlier ones of the same
+// number.
+func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {
 	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
 		grantID, err := held(ctx, tx, f)
 		if err != nil {
@@ -66,7 +68,10 @@ func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Executi
 		if extended(err) == codeForeignKey {
 			return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return putSteps(ctx, tx, e.ID, steps)
 	})
 	return s.main.explain("put execution "+e.ID, err)
 }
@@ -82,33 +87,13 @@ func checkExecution(f grant.Fence, grantID string, e *grant.Execution) error {
 	return nil
 }
 
-// PutSteps stores step results of an execution, also over earlier ones of the
-// same number, all or none. The fence is as in [Store.PutExecution]. It returns
-// grant.ErrNotFound while the execution is not stored.
-func (s *Store) PutSteps(ctx context.Context, f grant.Fence, execution string, steps []grant.StepResult) error {
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
-		if _, err := held(ctx, tx, f); err != nil {
+func putSteps(ctx context.Context, tx *sql.Tx, execution string, steps []grant.StepResult) error {
+	for i := range steps {
+		if _, err := tx.ExecContext(ctx, putStep, stepArgs(execution, &steps[i])...); err != nil {
 			return err
 		}
-		var job string
-		err := tx.QueryRowContext(ctx, `SELECT job_id FROM executions WHERE id = $1`, execution).Scan(maybeText{&job})
-		if isNone(err) {
-			return grant.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		if f != (grant.Fence{}) && job != f.Job {
-			return errUnfenced
-		}
-		for i := range steps {
-			if _, err := tx.ExecContext(ctx, putStep, stepArgs(execution, &steps[i])...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return s.main.explain("put steps of "+execution, err)
+	}
+	return nil
 }
 
 // PutChanges stores what a grant changes on its device, also over earlier rows

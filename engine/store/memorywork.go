@@ -32,7 +32,7 @@ func (m *Memory) held(f grant.Fence) (grantID string, err error) {
 }
 
 // PutExecution does what [Store.PutExecution] does.
-func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error {
+func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {
 	leave, err := m.enter(ctx)
 	if err != nil {
 		return err
@@ -53,6 +53,12 @@ func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execut
 		n.Kind, n.Device, n.Attempt, n.Node, n.Started = was.Kind, was.Device, was.Attempt, was.Node, was.Started
 	}
 	m.executions[e.ID] = n
+	if m.steps[e.ID] == nil {
+		m.steps[e.ID] = map[int]grant.StepResult{}
+	}
+	for _, s := range steps {
+		m.steps[e.ID][s.N] = normalStep(s)
+	}
 	return nil
 }
 
@@ -66,40 +72,6 @@ func (m *Memory) refers(e *grant.Execution) error {
 	_, hasGrant := m.cases[e.GrantID]
 	if e.JobID != "" && !hasJob || e.GrantID != "" && !hasGrant {
 		return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
-	}
-	return nil
-}
-
-// PutSteps does what [Store.PutSteps] does.
-func (m *Memory) PutSteps(ctx context.Context, f grant.Fence, execution string, steps []grant.StepResult) error {
-	leave, err := m.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	_, err = m.held(f)
-	if err == nil {
-		err = m.stepsOf(f, execution)
-	}
-	if err != nil {
-		return fmt.Errorf("store: put steps of %s: %w", execution, err)
-	}
-	if m.steps[execution] == nil {
-		m.steps[execution] = map[int]grant.StepResult{}
-	}
-	for _, s := range steps {
-		m.steps[execution][s.N] = normalStep(s)
-	}
-	return nil
-}
-
-func (m *Memory) stepsOf(f grant.Fence, execution string) error {
-	e, ok := m.executions[execution]
-	if !ok {
-		return grant.ErrNotFound
-	}
-	if f != (grant.Fence{}) && e.JobID != f.Job {
-		return errUnfenced
 	}
 	return nil
 }

@@ -114,10 +114,8 @@ func (h *history) step() {
 	case 6:
 		f, id := h.fence(), fmt.Sprint("x-", h.pick("execution", 4))
 		e := grant.Execution{ID: id, JobID: f.Job, GrantID: h.grantID(), Device: h.device(), Started: at(h.pick("start", 3)), Outcome: pickOf(h, "outcome", "", "ok")}
-		h.both(func(s ledger) (any, error) { return nil, s.PutExecution(h.ctx, f, e) })
-		h.both(func(s ledger) (any, error) {
-			return nil, s.PutSteps(h.ctx, f, id, []grant.StepResult{{N: 1, Status: e.Outcome, Started: at(1)}})
-		})
+		steps := []grant.StepResult{{N: 1, Status: e.Outcome, Started: at(1)}, {N: 2}}[:h.pick("steps", 3)]
+		h.both(func(s ledger) (any, error) { return nil, s.PutExecution(h.ctx, f, e, steps...) })
 	case 7:
 		f, id, seq := h.fence(), h.grantID(), h.pick("seq", 3)
 		h.both(func(s ledger) (any, error) {

@@ -29,8 +29,7 @@ type ledger interface {
 	Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error)
 	NextDue(ctx context.Context, after time.Time) (time.Time, bool, error)
 	Running(ctx context.Context) ([]grant.Job, error)
-	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution) error
-	PutSteps(ctx context.Context, f grant.Fence, execution string, steps []grant.StepResult) error
+	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error
 	PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error
 	Execution(ctx context.Context, idOrPrefix string) (grant.Execution, error)
 	Executions(ctx context.Context, f grant.Filter) ([]grant.Execution, error)

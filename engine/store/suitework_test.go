@@ -120,15 +120,13 @@ func fenced(t *testing.T, s ledger) {
 	ctx := t.Context()
 	f := leased(t, s)
 	e := grant.Execution{ID: "x-1", JobID: f.Job, GrantID: "g-0001", Kind: grant.Create, Started: t0, Node: "n-1", Attempt: 1}
-	ok(t, s.PutExecution(ctx, f, e))
-	ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{{N: 1, Status: "ok"}}))
+	ok(t, s.PutExecution(ctx, f, e, grant.StepResult{N: 1, Status: "ok"}))
 	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 1, State: "intended"}}))
 
 	late := func(f grant.Fence) {
 		t.Helper()
 		e.Outcome = "ok"
-		want(t, s.PutExecution(ctx, f, e), grant.ErrLeaseLost)
-		want(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{{N: 1, Status: "changed"}, {N: 2}}), grant.ErrLeaseLost)
+		want(t, s.PutExecution(ctx, f, e, grant.StepResult{N: 1, Status: "changed"}, grant.StepResult{N: 2}), grant.ErrLeaseLost)
 		want(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 1, State: "done"}, {Seq: 2}}), grant.ErrLeaseLost)
 		same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")).Outcome, "")
 		same(t, must[[]grant.StepResult](t)(s.Steps(ctx, "x-1")), []grant.StepResult{{N: 1, Status: "ok"}})
@@ -145,7 +143,8 @@ func fenced(t *testing.T, s ledger) {
 	ok(t, s.Change(ctx, "g-0001", run(0, "n-1"))) // the same node, one attempt later
 	late(f)
 	f.Attempt = 2
-	ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{{N: 1, Status: "failed"}}))
+	e.Outcome = ""
+	ok(t, s.PutExecution(ctx, f, e, grant.StepResult{N: 1, Status: "failed"}))
 }
 
 func fenceOfAnother(t *testing.T, s ledger) {
@@ -159,15 +158,14 @@ func fenceOfAnother(t *testing.T, s ledger) {
 		{ID: "x-3"},
 		{ID: "", JobID: f.Job, GrantID: "g-0001"},
 	} {
-		if s.PutExecution(ctx, f, e) == nil {
+		if s.PutExecution(ctx, f, e, grant.StepResult{N: 1}) == nil {
 			t.Errorf("%+v was stored under the fence of %s", e, f.Job)
 		}
 	}
-	if s.PutSteps(ctx, f, "x-2", []grant.StepResult{{N: 1}}) == nil || s.PutChanges(ctx, f, "g-0002", []grant.Change{{Seq: 1}}) == nil {
+	if s.PutChanges(ctx, f, "g-0002", []grant.Change{{Seq: 1}}) == nil {
 		t.Error("stored under the fence of another job")
 	}
-	want(t, s.PutSteps(ctx, f, "x-none", nil), grant.ErrNotFound)
-	if s.PutExecution(ctx, f, grant.Execution{ID: "x-2", JobID: f.Job, GrantID: "g-0001", Outcome: "ok"}) == nil {
+	if s.PutExecution(ctx, f, grant.Execution{ID: "x-2", JobID: f.Job, GrantID: "g-0001", Outcome: "ok"}, grant.StepResult{N: 1}) == nil {
 		t.Error("an execution went over to another job")
 	}
 	list := must[[]grant.Execution](t)(s.Executions(ctx, grant.Filter{}))
@@ -180,8 +178,7 @@ func fenceOfAnother(t *testing.T, s ledger) {
 func adHoc(t *testing.T, s ledger) {
 	ctx := t.Context()
 	e := grant.Execution{ID: "x-1", Template: "create/a@1", Device: "db1", Node: "n-1", Started: t0}
-	ok(t, s.PutExecution(ctx, grant.Fence{}, e))
-	ok(t, s.PutSteps(ctx, grant.Fence{}, "x-1", []grant.StepResult{{N: 2, Started: at(1), Took: 1500}, {N: 1, Name: "a", RC: -1}}))
+	ok(t, s.PutExecution(ctx, grant.Fence{}, e, grant.StepResult{N: 2, Started: at(1), Took: 1500}, grant.StepResult{N: 1, Name: "a", RC: -1}))
 	ok(t, s.PutChanges(ctx, grant.Fence{}, "x-1", []grant.Change{{Execution: "x-1", Seq: 1, Undo: json.RawMessage(`{ }`)}}))
 	e.Started = kept(t0)
 	same(t, must[grant.Execution](t)(s.Execution(ctx, "x-")), e)
@@ -209,8 +206,7 @@ func wholeExecution(t *testing.T, s ledger) {
 	for _, v := range []any{e, step, change} {
 		noZero(t, v)
 	}
-	ok(t, s.PutExecution(ctx, f, e))
-	ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{step}))
+	ok(t, s.PutExecution(ctx, f, e, step))
 	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{change}))
 	for range 2 { // and when it is stored again
 		same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")), e)
@@ -220,7 +216,7 @@ func wholeExecution(t *testing.T, s ledger) {
 		step.Started, step.Message, step.Reason, step.LogFrom, step.LogTo = kept(at(1)), "n", "s", 10, 11
 		change.Execution, change.Step, change.Module, change.Object, change.State = "x-2", 5, "file", "q", "undone"
 		change.Before, change.After, change.Undo = "c", "d", json.RawMessage(`2`)
-		ok(t, s.PutSteps(ctx, f, "x-1", []grant.StepResult{step}))
+		ok(t, s.PutExecution(ctx, f, e, step))
 		ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{change}))
 	}
 }
