@@ -22,7 +22,6 @@ authorized_key:
   key: '{{ params.public_key }}'
   expires: '{{ grant.backstop_at }}'`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "user", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "key", Type: lang.String, Required: true, Doc: "public key line; its own comment is dropped", Example: "'{{ params.public_key }}'"},

@@ -41,7 +41,6 @@ command:
   creates: '/srv/{{ grant.account }}'
 undo: rmdir "/srv/{{ grant.account }}"`,
 		},
-		Lib:       libs,
 		NeedsUndo: true,
 		Free:      "argv",
 		Args:      runFields(Field{Name: "argv", Type: listOf, Required: true, Doc: "program and arguments; not for secrets, other accounts can see them", Example: "[systemctl, reload, nginx]"}),
@@ -71,7 +70,6 @@ register: count
 shell: ps -e | wc -l
 changed_when: false`,
 		},
-		Lib:       libs,
 		NeedsUndo: true,
 		Free:      "cmd",
 		Script:    "cmd",
@@ -94,7 +92,6 @@ script:
   creates: '/srv/{{ grant.account }}.note'
 undo: rm -f "/srv/{{ grant.account }}.note"`,
 		},
-		Lib:       libs,
 		NeedsUndo: true,
 		Args: runFields(
 			Field{Name: "text", Type: lang.String, Required: true, Constant: true, Doc: "the program, without {{ }}; hand values over in args", Example: `'import sys; print(sys.argv[1])'`},
@@ -115,7 +112,6 @@ func waitFor() *Module {
 wait_for: {path: /run}
 timeout: 30s`,
 		},
-		Lib:      libs,
 		ReadOnly: true,
 		Args: []Field{
 			{Name: "port", Type: lang.Int, Default: int64(0), Doc: "TCP port that has to listen on the device", Example: "5432"},

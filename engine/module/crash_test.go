@@ -72,3 +72,24 @@ func TestRunningTwiceAtOnceMakesOneAccount(t *testing.T) {
 	}
 	d.ok(t, "user", module.Args{"name": acct, "uid": uid, "state": "absent"})
 }
+
+// useradd looks into every source of accounts, and says so with a status of its own.
+func TestAccountOfAnotherSourceIsNotAdopted(t *testing.T) {
+	t.Parallel()
+	d := start(t, "dash")
+	d.sh(t, `printf '#!/bin/sh\necho "useradd: user already exists" >&2; exit 9\n' >/usr/sbin/useradd.new; chmod 755 /usr/sbin/useradd.new; mv /usr/sbin/useradd.new /usr/sbin/useradd`)
+	if r := d.refused(t, "user", account(), "another source"); r.state[0] != "absent" || r.changed {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A useradd that was killed leaves a home that belongs to root: that is no account.
+func TestHomeThatWasNotGivenAwayIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	d := start(t, "dash")
+	d.sh(t, `mv /usr/sbin/useradd /usr/sbin/useradd.real
+printf '#!/bin/sh\n/usr/sbin/useradd.real "$@" && chown root: /home/`+acct+`\n' >/usr/sbin/useradd; chmod 755 /usr/sbin/useradd`)
+	if r := d.run(t, "apply", "user", account()); r.rc == 0 || !strings.Contains(r.stdout, "not given to "+acct) || r.before[0] != "absent" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -16,7 +16,6 @@ expiry:
   user: '{{ params.username }}'
   expires: '{{ grant.backstop_at }}'`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "user", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "expires", Type: lang.String, Required: true, Doc: "time in UTC, never or past; rounded up to the next day boundary", Example: "'{{ grant.backstop_at }}'"},

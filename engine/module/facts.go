@@ -14,7 +14,6 @@ func facts() *Module {
 register: machine
 facts: {}`,
 		},
-		Lib:      libs,
 		ReadOnly: true,
 		Outputs: []Field{
 			{Name: "os_family", Type: lang.String, Doc: "debian, redhat, suse, alpine, arch, or the id"},

@@ -36,7 +36,6 @@ file:
   state: absent
   recursive: true`,
 		},
-		Lib: libs,
 		Args: append([]Field{
 			{Name: "path", Type: lang.String, Required: true, Doc: "absolute path", Example: "/srv/jit/{{ grant.account }}"},
 			{Name: "state", Type: lang.String, Default: "directory", Enum: []string{"directory", "file", "absent"}, Doc: "what should be there", Example: "absent"},
@@ -72,7 +71,6 @@ copy:
     umask 077
   mode: "0644"`,
 		},
-		Lib: libs,
 		Args: append([]Field{
 			{Name: "dest", Type: lang.String, Required: true, Doc: "absolute path", Example: "/etc/profile.d/jit.sh"},
 			{Name: "content", Type: lang.String, Required: true, Doc: "the whole content", Example: "'umask 077'"},
@@ -108,7 +106,6 @@ archive:
   dest: '/var/lib/jit/{{ grant.id }}.tar.gz'
   uid: '{{ grant.uid }}'`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "src", Type: lang.String, Required: true, Doc: "absolute path; when it is not there nothing is written", Example: "'{{ account.home }}'"},
 			{Name: "dest", Type: lang.String, Required: true, Doc: "absolute path of the archive; its folder is made, mode 0700", Example: "/var/lib/jit/{{ grant.id }}.tar.gz"},

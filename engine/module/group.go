@@ -13,7 +13,6 @@ func group() *Module {
 			`name: Create the group
 group: {name: jit-ops}`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "group name", Example: "ops"},
 			{Name: "gid", Type: lang.Int, Default: int64(0), Doc: "numeric id; 0 lets the system pick. With state absent: a group with another gid stays", Example: "7000"},

@@ -19,7 +19,6 @@ group_member:
   groups: [adm, jit-ops]
   missing_group: create`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "user", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "groups", Type: listOf, Required: true, Doc: "group names", Example: "[wheel]"},

@@ -104,7 +104,8 @@ func (d *device) program(tb testing.TB, mode, name string, args module.Args) str
 func (d *device) programOf(tb testing.TB, calls []call) string {
 	tb.Helper()
 	var b strings.Builder
-	b.WriteString(prelude + d.reg.Lookup("user").Lib)
+	b.WriteString(prelude)
+	has := map[string]bool{}
 	for _, c := range calls {
 		if c.raw != "" {
 			b.WriteString(c.raw + "\n")
@@ -114,7 +115,13 @@ func (d *device) programOf(tb testing.TB, calls []call) string {
 		if m == nil {
 			tb.Fatalf("there is no module %s", c.name)
 		}
-		b.WriteString("\nm_x() {\n:\n" + m.Sh + "\n}\nM=" + c.mode + "\n")
+		for _, l := range m.Lib(complete(m, c.args)) {
+			if !has[l] {
+				b.WriteString(l)
+			}
+			has[l] = true
+		}
+		b.WriteString("\nm_x() { return 99; }\nm_x() {\n:\n" + m.Sh + "\n}\nM=" + c.mode + "\n")
 		for _, f := range m.Args {
 			v, ok := c.args[f.Name]
 			if !ok {
@@ -297,6 +304,11 @@ func (d *device) objects(name string, args module.Args) []module.Object {
 	if m.Objects == nil {
 		return nil
 	}
+	return m.Objects(complete(m, args))
+}
+
+// complete returns args with the defaults of m.
+func complete(m *module.Module, args module.Args) module.Args {
 	full := module.Args{}
 	for _, f := range m.Args {
 		if f.Default != nil {
@@ -304,7 +316,7 @@ func (d *device) objects(name string, args module.Args) []module.Object {
 		}
 	}
 	maps.Copy(full, args)
-	return m.Objects(full)
+	return full
 }
 
 // twice applies a call two times: first it changes something, then nothing;

@@ -16,7 +16,6 @@ kill_sessions:
   uid: '{{ grant.uid }}'
   grace: 1s`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "uid", Type: lang.Int, Required: true, Doc: "numeric id; below 1000 only with allow_system, 0 never", Example: "'{{ grant.uid }}'"},
 			{Name: "name", Type: lang.String, Default: "", Doc: "account name: processes of its subordinate uids are ended too", Example: "'{{ params.username }}'"},

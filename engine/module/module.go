@@ -92,10 +92,14 @@ type Module struct {
 	// Sh is the body in POSIX sh, for devices reached over SSH; see
 	// engine/module/README.md for what it may use. Empty: not on such devices.
 	Sh string
-	// Lib is constant text of POSIX sh that Sh needs: definitions of functions.
-	Lib string
+	// Unreached names functions of the body that a call with these arguments never
+	// comes to, so that they need not be sent. Absent arguments are not known yet.
+	Unreached func(Args) []string
 	// Control runs the module on the controller instead of on the device.
 	Control func(context.Context, Control) (Outcome, error)
+
+	calls   []string // definitions that Sh itself names
+	library library  // those of all bodies
 }
 
 // Control is what a module on the controller is given.

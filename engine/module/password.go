@@ -17,7 +17,6 @@ password:
   user: '{{ params.username }}'
   password: '{{ params.password }}'`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "user", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "password", Type: lang.Secret, Required: true, Doc: "the password, or with encrypted its crypt hash", Example: "'{{ params.password }}'"},

@@ -60,7 +60,7 @@ func TestSharedScansAreNeverStale(t *testing.T) {
 			}
 		}
 		if a, b := strings.Join(got, "\n"), strings.Join(want, "\n"); a != b {
-			t.Errorf("%s", diff(b, a))
+			t.Errorf("got\n%s\nwant\n%s", a, b)
 		}
 	})
 }

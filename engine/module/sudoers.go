@@ -25,7 +25,6 @@ sudoers:
   rules: ['{{ params.username }} ALL=(root) NOPASSWD: /usr/bin/id']
   not_after: '{{ grant.backstop_at }}'`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "file", Type: lang.String, Required: true, Doc: "file name in /etc/sudoers.d: [A-Za-z0-9_-]+", Example: "runner-{{ grant.account }}"},
 			{Name: "rules", Type: listOf, Default: []string{}, Doc: "lines of the file", Example: "['ops ALL=(ALL) NOPASSWD: /usr/bin/id']"},

@@ -15,7 +15,6 @@ func surface() *Module {
 register: left
 surface: {name: '{{ grant.account }}'}`,
 		},
-		Lib:      libs,
 		ReadOnly: true,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ grant.account }}'"},

@@ -33,7 +33,6 @@ user:
   uid: '{{ grant.uid }}'
   state: absent`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "account name: ^[a-z_][a-z0-9_-]{0,31}$", Example: "'{{ params.username }}'"},
 			{Name: "uid", Type: lang.Int, Default: int64(0), Doc: "numeric id; 0 lets the system pick. With state absent: an account of that name with another uid is a conflict and stays", Example: "'{{ grant.uid }}'"},
@@ -62,6 +61,21 @@ user:
 				return errors.New("comment cannot contain a colon; write a time as 20261121T120000Z")
 			}
 			return first(checkName(a, "name"), checkUID(a, "uid"), checkLine(a, "comment", "shell", "home"), checkPath(a, "home"), checkTime(a, "expires", "never", "past"))
+		},
+		Unreached: func(a Args) []string {
+			switch a.String("state") {
+			case "absent":
+				return []string{"user_create", "user_update"}
+			case "present":
+				switch a.String("exists") {
+				case "fail", "adopt":
+					return []string{"user_remove", "user_update"}
+				case "require":
+					return []string{"user_remove", "user_create"}
+				}
+				return []string{"user_remove"}
+			}
+			return nil
 		},
 		Objects: func(a Args) []Object {
 			o := Object{ID: "linux:user:" + a.String("name")}

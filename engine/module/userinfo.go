@@ -14,7 +14,6 @@ func userInfo() *Module {
 register: who
 user_info: '{{ params.username }}'`,
 		},
-		Lib:      libs,
 		ReadOnly: true,
 		Free:     "name",
 		Args: []Field{

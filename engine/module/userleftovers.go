@@ -18,7 +18,6 @@ user_leftovers:
   name: '{{ params.username }}'
   uid: '{{ grant.uid }}'`,
 		},
-		Lib: libs,
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "account name", Example: "'{{ params.username }}'"},
 			{Name: "uid", Type: lang.Int, Required: true, Doc: "numeric id, at least 1000", Example: "'{{ grant.uid }}'"},

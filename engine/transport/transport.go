@@ -56,7 +56,7 @@ func (m Mode) String() string { return [...]string{"apply", "probe", "check"}[m]
 // Continue; the steps after it are skipped.
 type Batch struct {
 	ID     string // names the progress file; [a-z0-9-], at most 64 characters
-	Scope  string // what the batch works for (a grant id, or empty); same alphabet
+	Scope  string // what the batch works for (a grant id, or empty: no progress file, because nobody would read it); same alphabet
 	Become string // account the steps run as; empty: the login account
 	// Takeover ends programs of earlier batches of the same Scope that still
 	// run on the device before the first step starts.
@@ -95,9 +95,9 @@ type Step struct {
 type Body struct {
 	Name string
 	Text string
-	// Lib is constant text that the body needs (function definitions); sent once
-	// per connection before the first body that needs it.
-	Lib string
+	// Lib is constant texts that the body needs (definitions of functions), each
+	// sent once per connection before the first body that needs it.
+	Lib []string
 }
 
 // Arg binds a value to a name that the body reads.

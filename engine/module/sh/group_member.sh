@@ -28,12 +28,13 @@ gm_report() {
     v_i=$((v_i + 1))
   done
 }
-gm_add() { # GROUP
+# gm_add GROUP and gm_del GROUP: one edge.
+gm_add() {
   if command -v gpasswd >/dev/null 2>&1; then lib_retry gpasswd -a "$a_user" "$1"
   elif command -v usermod >/dev/null 2>&1; then lib_retry usermod -a -G "$1" -- "$a_user"
   else lib_retry addgroup "$a_user" "$1"; fi
 }
-gm_del() { # GROUP
+gm_del() {
   if command -v gpasswd >/dev/null 2>&1; then lib_retry gpasswd -d "$a_user" "$1"; else lib_retry delgroup "$a_user" "$1"; fi
 }
 lib_known "$a_user" || return 1

@@ -32,7 +32,9 @@ user_shell() {
 user_create() {
   if [ -n "$v_byuid" ]; then v_conflict=true; user_no "uid $v_want belongs to $v_byuid already"; return 1; fi
   if [ -n "$v_grline" ]; then user_no "a group $a_name exists already: it is not adopted as the account's own group"; return 1; fi
-  lib_nss "$a_name"
+  # useradd looks into all sources itself.
+  v_line=
+  if [ "$M" = check ] || ! command -v useradd >/dev/null 2>&1; then lib_nss "$a_name"; fi
   if [ -n "$v_line" ]; then user_no "an account $a_name exists already in another source than /etc/passwd"; return 1; fi
   user_shell "$a_shell" || return 1
   v_home=$a_home
@@ -62,10 +64,8 @@ user_create() {
   _changed
   if [ "$v_want" -gt 0 ] && [ "$v_uid" != "$v_want" ]; then user_no "account $a_name was created with uid $v_uid instead of $v_want"; return 1; fi
   if [ "$v_spexp" != "$v_day" ]; then user_no "the expiry of $a_name was not stored"; return 1; fi
-  if [ "$a_create_home" != false ]; then
-    v_owner=$(stat -c %u "$v_home" 2>/dev/null)
-    if [ "$v_owner" != "$v_uid" ]; then user_no "home $v_home belongs to uid ${v_owner:-nobody} instead of $v_uid"; return 1; fi
-  fi
+  # It was not there before, so root's it was, and then the account's.
+  if [ "$a_create_home" != false ] && { [ ! -d "$v_home" ] || [ -O "$v_home" ]; }; then user_no "home $v_home was not made, or not given to $a_name"; return 1; fi
   _say "created account $a_name, uid $v_uid"
   user_outputs
 }
@@ -82,7 +82,11 @@ user_useradd() {
     if [ "$v_want" -gt 60000 ] && [ "$v_want" -lt 4000000 ]; then v_gmax=GID_MAX=$v_want; fi
   fi
   lib_retry useradd -U $v_mk $v_sys -K UMASK=077 ${v_gmax:+-K "$v_gmax"} -p "$v_star" -c "$a_comment" -d "$v_home" -s "$v_sh" ${v_u:+-u "$v_u"} ${v_date:+-e "$v_date"} -- "$a_name"
-  if [ $v_rc -ne 0 ]; then lib_no "useradd (exit $v_rc): $v_err"; return 1; fi
+  case $v_rc in
+  0) ;;
+  9) lib_no "an account or group $a_name exists already in another source than /etc/passwd: $v_err"; return 1 ;;
+  *) lib_no "useradd (exit $v_rc): $v_err"; return 1 ;;
+  esac
 }
 
 user_adduser() {

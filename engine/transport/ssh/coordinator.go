@@ -158,7 +158,8 @@ const exitCut = 65
 
 // loop is the program that the login shell is asked to run: it reads "id:LENGTH"
 // lines and evaluates the programs that follow them. A program that was cut
-// short lacks its end mark and ends the loop with exitCut; every
+// short is shorter than it was said to be (some shells count characters, so
+// their programs are looked at again) and lacks its end mark: it ends the loop with exitCut; every
 // other line is dropped, such as a password that sudo did not want. There is no
 // quote, backslash, exclamation mark or line end in it, so that csh and fish
 // read it as sh does.
@@ -168,7 +169,7 @@ func loop(id string, ready bool) string {
 		say = "echo " + id + "-ready; "
 	}
 	return "LC_ALL=C; export LC_ALL; " + say + "while read -r __l; do case $__l in " + id +
-		":*) __p=$(head -c ${__l#*:}); case $__p in *\"#" + id + "\") eval \"$__p\";; *) exit " + strconv.Itoa(exitCut) + ";; esac;; esac; done"
+		":*) __p=$(head -c ${__l#*:}); [ ${#__p} = ${__l#*:} ] || case $__p in *\"#" + id + "\") ;; *) exit " + strconv.Itoa(exitCut) + ";; esac; eval \"$__p\";; esac; done"
 }
 
 // send writes a program. The first one carries the prelude.

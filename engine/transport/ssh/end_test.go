@@ -46,7 +46,7 @@ func TestTimeoutKillsEverythingTheStepStarted(t *testing.T) {
 			var r record
 			hang := sh(2, stubborn)
 			hang.Timeout = time.Second
-			if err := c.Run(t.Context(), transport.Batch{ID: "x-1", Steps: []transport.Step{sh(1, "echo a"), hang, sh(3, "echo b")}}, r.sink); err != nil {
+			if err := c.Run(t.Context(), transport.Batch{ID: "x-1", Scope: "s", Steps: []transport.Step{sh(1, "echo a"), hang, sh(3, "echo b")}}, r.sink); err != nil {
 				t.Fatal(err)
 			}
 			if got, want := r.trace(), "B1; E1 rc=0; B2; E2 rc=124 failed timeout"; got != want {

@@ -71,7 +71,63 @@ __w "$__rs$__n R $__i $__k" || __gone
 }
 __end() { __j "E $__i $__rc"; __m "E $__i $__rc $__c $__f $__k"; }
 __skip() { __m "S $__i $1"; }
-__less() {
+__read() {
+__y=
+{ read -r __y <"/proc/$1/stat"; } 2>/dev/null || return 1
+}
+__who() {
+__pg=- __sid=- __st=-
+if __read $$; then
+set -- ${__y##*\)}
+__pg=$3 __sid=$4 __st=${20}
+else
+__pg=$(ps -o pgid= -p $$ 2>/dev/null)
+set -- $__pg
+__pg=${1:--}
+fi
+case $__pg in $$|$PPID) ;; *) __pg=- __sid=-;; esac
+case $__sid in $__pg|$PPID) ;; *) __sid=-;; esac
+}
+__who
+__uid=
+{ while read -r __x __y __z; do case $__x in Uid:) __uid=${__y%%	*}; break;; esac; done </proc/$$/status; } 2>/dev/null
+[ -n "$__uid" ] || __uid=$(id -u)
+__dir() {
+[ -z "$__pd" ] || return 0
+if [ "$__uid" != 0 ]; then
+__x=/tmp/runner-$__uid
+[ ! -d "/run/user/$__uid" ] || __x=/run/user/$__uid/runner
+elif [ -d /run ]; then __x=/run/runner
+else __x=/var/run/runner
+fi
+[ -d "$__x" ] || mkdir -m 700 "$__x" 2>/dev/null
+if [ -d "$__x" ] && [ ! -h "$__x" ] && [ -O "$__x" ] && [ -w "$__x" ]; then __pd=$__x; return 0; fi
+return 1
+}
+__pd= __pf=
+__open() {
+_turn=$((_turn+1)) __stop= __lost= __keep=$1 __pf= __id=$2 __scope=$3
+if [ -n "$1" ]; then trap '' PIPE HUP; else trap : PIPE; trap - HUP; fi
+__w "$__rs$__n H $$ $__pg $__sid $__st" || __gone
+}
+__file() {
+[ -n "$__id" ] && [ -n "$__scope" ] || return 0
+if __dir; then
+__pf=$__pd/$__scope.$__id
+{ __w "P $$ $__pg $__st $__sid" >"$__pf"; } 2>/dev/null && return 0
+fi
+__pf=
+echo "runner: no progress file: $__x cannot be written" >&2
+}
+__shut() {
+[ -z "$__pf" ] || rm -f "$__pf"
+__pf=
+__m Z
+}
+`
+
+// comparing is sent before the first batch that compares numbers.
+const comparing = `__less() {
 case $1 in ''|-|*[!0-9-]*|?*-*) return 1;; esac
 case $3 in ''|-|*[!0-9-]*|?*-*) return 1;; esac
 __num "$1"; __xs=$__s __xm=$__d
@@ -95,64 +151,13 @@ __a=${__a%"$__ar"} __b=${__b%"$__br"}
 __a=$__ar __b=$__br
 done
 [ "1$__a" "$2" "1$__b" ]
-}
-__read() {
-__y=
-{ read -r __y <"/proc/$1/stat"; } 2>/dev/null || return 1
-}
-__who() {
-__pg=- __sid=- __st=-
-if __read $$; then
-set -- ${__y##*\)}
-__pg=$3 __sid=$4 __st=${20}
-else
-__pg=$(ps -o pgid= -p $$ 2>/dev/null)
-set -- $__pg
-__pg=${1:--}
-fi
-case $__pg in $$|$PPID) ;; *) __pg=- __sid=-;; esac
-case $__sid in $__pg|$PPID) ;; *) __sid=-;; esac
-}
-__who
-__uid=
-{ while read -r __x __y __z; do case $__x in Uid:) __uid=${__y%%	*}; break;; esac; done </proc/$$/status; } 2>/dev/null
-[ -n "$__uid" ] || __uid=$(id -u)
-__alive() {
+}`
+
+// reaping is sent before what ends other coordinators.
+const reaping = `__alive() {
 __read "$1" || return 1
 set -- "$2" ${__y##*\)}
 [ "$2" != Z ] && [ "$2" != X ] && [ "${21}" = "$1" ]
-}
-__dir() {
-[ -z "$__pd" ] || return 0
-if [ "$__uid" != 0 ]; then
-__x=/tmp/runner-$__uid
-[ ! -d "/run/user/$__uid" ] || __x=/run/user/$__uid/runner
-elif [ -d /run ]; then __x=/run/runner
-else __x=/var/run/runner
-fi
-[ -d "$__x" ] || mkdir -m 700 "$__x" 2>/dev/null
-if [ -d "$__x" ] && [ ! -h "$__x" ] && [ -O "$__x" ] && [ -w "$__x" ]; then __pd=$__x; return 0; fi
-return 1
-}
-__pd= __pf=
-__open() {
-_turn=$((_turn+1)) __stop= __lost= __keep=$1 __pf= __id=$2 __scope=$3
-if [ -n "$1" ]; then trap '' PIPE HUP; else trap : PIPE; trap - HUP; fi
-__w "$__rs$__n H $$ $__pg $__sid $__st" || __gone
-}
-__file() {
-[ -n "$__id" ] || return 0
-if __dir; then
-__pf=$__pd/$__scope.$__id
-{ __w "P $$ $__pg $__st $__sid" >"$__pf"; } 2>/dev/null && return 0
-fi
-__pf=
-echo "runner: no progress file: $__x cannot be written" >&2
-}
-__shut() {
-[ -z "$__pf" ] || rm -f "$__pf"
-__pf=
-__m Z
 }
 __slurp() {
 __v= __p=
@@ -225,8 +230,7 @@ while __left && [ $__q -lt 50 ]; do
 sleep 0.1 2>/dev/null || sleep 1
 __q=$((__q+1))
 done
-}
-`
+}`
 
 // newPrelude returns the prelude of a coordinator whose streams are apart
 // (two) or the same, on a server that calls itself peer.

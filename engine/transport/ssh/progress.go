@@ -21,7 +21,7 @@ func (n *conn) kill(ctx context.Context, c *coordinator, account string, forget 
 		return err
 	}
 	defer k.close()
-	program := fmt.Sprintf("__open '' '' ''\n__reap %s %s %s %s\n", quote(c.pid), quote(c.pgid), quote(c.start), quote(c.sid))
+	program := reaping + fmt.Sprintf("\n__open '' '' ''\n__reap %s %s %s %s\n", quote(c.pid), quote(c.pgid), quote(c.start), quote(c.sid))
 	if forget && name != "" {
 		program += fmt.Sprintf("__dir && rm -f \"$__pd/\"%s\n", quote(name))
 	}
@@ -46,11 +46,8 @@ func (n *conn) kill(ctx context.Context, c *coordinator, account string, forget 
 
 // progressName is the name of a batch's file in the progress folder.
 func progressName(scope, id string) string {
-	if id == "" {
+	if id == "" || scope == "" {
 		return ""
-	}
-	if scope == "" {
-		scope = "adhoc"
 	}
 	return scope + "." + id
 }

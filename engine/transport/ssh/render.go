@@ -57,6 +57,9 @@ func render(b transport.Batch, have sent) (string, error) {
 	}
 	r.open(b)
 	for _, s := range b.Steps {
+		if slices.ContainsFunc([]transport.Pred{s.When, s.Until, s.ChangedWhen, s.FailedWhen}, compares) {
+			r.once(comparing)
+		}
 		r.body(s.Body)
 	}
 	for _, s := range b.Steps {
@@ -85,7 +88,7 @@ func check(b transport.Batch) error {
 				return fmt.Errorf("step %d: argument name %q", s.N, a.Name)
 			}
 		}
-		if i := strings.IndexByte(s.Body.Text+s.Body.Lib, 0); i >= 0 {
+		if i := strings.IndexByte(s.Body.Text+strings.Join(s.Body.Lib, ""), 0); i >= 0 {
 			return fmt.Errorf("step %d: the body has a NUL byte", s.N)
 		}
 		for _, v := range values(s) {
@@ -167,6 +170,22 @@ func values(s transport.Step) []transport.Value {
 	return out
 }
 
+// compares reports whether numbers are compared in p.
+func compares(p transport.Pred) bool {
+	switch p := p.(type) {
+	case transport.Less:
+		return true
+	case transport.Not:
+		return compares(p.P)
+	case transport.And:
+		return slices.ContainsFunc(p, compares)
+	case transport.Or:
+		return slices.ContainsFunc(p, compares)
+	case transport.Eq, transport.In, transport.True, transport.Const, nil:
+	}
+	return false
+}
+
 func (r *renderer) collect(s transport.Step) {
 	for _, v := range values(s) {
 		if ref, ok := v.(transport.Ref); ok {
@@ -196,12 +215,9 @@ func (r *renderer) open(b transport.Batch) {
 	if b.KeepGoing {
 		keep = "1"
 	}
-	scope := b.Scope
-	if scope == "" {
-		scope = "adhoc"
-	}
-	r.f("__open %s %s %s\n", quote(keep), quote(b.ID), quote(scope))
+	r.f("__open %s %s %s\n", quote(keep), quote(b.ID), quote(b.Scope))
 	if b.Takeover && b.Scope != "" {
+		r.once(reaping)
 		r.f("__take %s\n", quote(b.Scope))
 	}
 	r.f("__file\n")
@@ -230,10 +246,17 @@ func (r *renderer) vars(n int, but []string) string {
 	return out.String()
 }
 
+// once sends a text that the coordinator does not have.
+func (r *renderer) once(text string) {
+	if sum := sha256.Sum256([]byte(text)); r.have.missing(string(sum[:]), text) {
+		r.f("%s\n", text)
+	}
+}
+
 // body sends the constant texts that the coordinator does not have.
 func (r *renderer) body(b transport.Body) {
-	if b.Lib != "" && r.have.missing(fmt.Sprintf("lib %x", sha256.Sum256([]byte(b.Lib))), b.Lib) {
-		r.f("%s\n", b.Lib)
+	for _, text := range b.Lib {
+		r.once(text)
 	}
 	if name := "m_" + mangle(b.Name); r.have.missing(name, b.Text) {
 		r.f("%s() {\n:\n%s\n}\n", name, b.Text)

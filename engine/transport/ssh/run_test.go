@@ -48,3 +48,17 @@ func TestBatchRunsAndTellsWhatHappened(t *testing.T) {
 		t.Errorf("the second batch wrote %q", got)
 	}
 }
+
+// A progress file is for the next run of the same scope: without one there is
+// nobody who would read it or take it away.
+func TestOnlyABatchOfAScopeHasAProgressFile(t *testing.T) {
+	t.Parallel()
+	c := connTo(t, dialer(t), config(t, machine(t, ""), "root"))
+	for scope, want := range map[string]string{"": "", "g-1": "g-1.x-1\n"} {
+		var r record
+		err := c.Run(t.Context(), transport.Batch{ID: "x-1", Scope: scope, Steps: []transport.Step{sh(1, "if [ -e /run/runner ]; then ls -A /run/runner; fi")}}, r.sink)
+		if got := r.output(1, transport.Stdout); err != nil || got != want {
+			t.Errorf("scope %q: %q, %v", scope, got, err)
+		}
+	}
+}
