@@ -31,7 +31,7 @@ func TestSessionsEndByUid(t *testing.T) {
 		if n := strings.Count(r.out["killed"], "sleep"); !r.changed || n < 3 || r.out["remaining"] != "" {
 			t.Errorf("%+v", r)
 		}
-		if got := d.sh(t, "pgrep -x -a sleep | cut -d' ' -f2- | sort"); got != "sleep 601" {
+		if got := d.sh(t, "pgrep -r D,R,S,T -x -a sleep | cut -d' ' -f2- | sort"); got != "sleep 601" {
 			t.Errorf("still running: %q", got)
 		}
 		if r := d.ok(t, "kill_sessions", args); r.changed {
@@ -45,7 +45,7 @@ func TestProcessThatForksFasterThanWeListIsEnded(t *testing.T) {
 	d := start(t, "dash")
 	d.as(t, uid, `n=0; f() { trap '' TERM; while :; do (f2) & sleep 0.01; done; }; f2() { trap '' TERM; exec sh -c 'trap "" TERM; sleep 0.02; (sleep 0.05; exec sleep 3) & exec sleep 2'; }; f`)
 	r := d.ok(t, "kill_sessions", module.Args{"uid": uid, "grace": int64(0)})
-	if got := d.sh(t, `grep -l "^Uid:.*71234" /proc/[0-9]*/status || true`); got != "" || !r.changed {
+	if got := d.sh(t, "pgrep -r D,R,S,T -U 71234 -a || true"); got != "" || !r.changed {
 		t.Errorf("still running: %s", got)
 	}
 }

@@ -26,18 +26,21 @@ present) if [ -n "$same" ] && [ $n -eq 1 ]; then exit 0; fi ;;
 absent) if [ -z "$mine" ]; then exit 0; fi ;;
 esac
 if [ ! -d .ssh ]; then mkdir -m 700 .ssh || { echo "E cannot make .ssh"; exit 1; }; fi
-t=.ssh/.runner-$$
-if [ -e $t ] || [ -L $t ]; then rm -f $t; fi
-{
-  if [ -f $f ]; then
+set -C
+if [ ! -f $f ]; then
+  printf "%s\n" "$line" >$f || { echo "E cannot write into .ssh"; exit 1; }
+else
+  t=.ssh/.runner-$$
+  if [ -e $t ] || [ -L $t ]; then rm -f $t; fi
+  {
     while IFS= read -r l || [ -n "$l" ]; do
       case $l in *" $blob $mark" | "$blob $mark") ;; *) printf "%s\n" "$l" ;; esac
     done <$f
-  fi
-  if [ $op = present ]; then printf "%s\n" "$line"; fi
-} >$t || { rm -f $t; echo "E cannot write into .ssh"; exit 1; }
-if [ -f $f ]; then chmod --reference=$f $t 2>/dev/null; fi
-mv -f $t $f || { rm -f $t; echo "E cannot replace authorized_keys"; exit 1; }
+    if [ $op = present ]; then printf "%s\n" "$line"; fi
+  } >$t || { rm -f $t; echo "E cannot write into .ssh"; exit 1; }
+  chmod --reference=$f $t 2>/dev/null
+  mv -f $t $f || { rm -f $t; echo "E cannot replace authorized_keys"; exit 1; }
+fi
 echo C
 while IFS= read -r l || [ -n "$l" ]; do
   case $l in *" $blob $mark" | "$blob $mark") echo "N $l" ;; esac
