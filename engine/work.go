@@ -136,7 +136,7 @@ func (w *work) settle(ctx context.Context, fn func(*grant.Case) error) error {
 
 // lease refuses to go on when the job was taken away or a creation is to stop.
 func (w *work) lease(ctx context.Context) error {
-	c, err := w.e.Store.Case(ctx, w.c.Grant.ID)
+	c, err := w.e.Store.Case(ctx, w.job.GrantID) // not of w.c, which the job's goroutine replaces
 	if err != nil {
 		return err
 	}
