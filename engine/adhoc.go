@@ -28,6 +28,10 @@ type AdHoc struct {
 	Mode     transport.Mode
 	NoFuse   bool
 	FromStep int
+
+	// A repetition stands in for a grant and has its parameters.
+	grant  *grant.Grant
+	params map[string]any
 }
 
 // AdHocResult is what became of one.
@@ -52,6 +56,9 @@ func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) 
 	w.log = journal.New(e.Store, w.exec.ID, w.mask, journal.Options{}) //nolint:contextcheck // a log is written to its end also when ctx is over
 	w.obs = newObserver(w)
 	g := adHocGrant(a, e.Now())
+	if a.grant != nil {
+		g = *a.grant
+	}
 	env := lang.Env{"grant": grantEnv(&g, 0), "device": deviceEnv(a.Connection, 0), "created": createdEnv(&g)}
 	res, out, err := w.adHoc(ctx, a, env)
 	out.Outputs = map[string]any{}
@@ -79,6 +86,46 @@ func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) 
 	return out, err
 }
 
+// Repeat runs the creation of an active grant once more, with what was pinned
+// for it and its secrets as far as they were not collected, as an ad hoc run:
+// the grant does not move, and when a step fails what this run changed is
+// undone. It is how a template is asked whether a second run harms.
+func (e *Engine) Repeat(ctx context.Context, id string) (AdHocResult, error) {
+	c, err := e.Store.Case(ctx, id)
+	if err != nil {
+		return AdHocResult{}, err
+	}
+	tpl, err := e.pinned(ctx, c.Grant.Plan.Forward)
+	if err != nil {
+		return AdHocResult{}, err
+	}
+	cn, err := pinnedConnection(c.Grant.Plan)
+	if err != nil {
+		return AdHocResult{}, err
+	}
+	hand := &handover{}
+	if len(c.Grant.Sealed) > 0 {
+		if hand, err = (&work{e: e, c: c, mask: &secret.Mask{}}).unseal(); err != nil {
+			return AdHocResult{}, err
+		}
+	}
+	params, err := pinnedParams(tpl, c.Grant.Plan, hand.Secrets)
+	if err != nil {
+		return AdHocResult{}, err
+	}
+	return e.RunTemplate(ctx, AdHoc{Template: tpl, Connection: &cn.Connection, grant: &c.Grant, params: params})
+}
+
+// Mask hides the secrets of a grant that were not collected yet.
+func (e *Engine) Mask(c grant.Case) (*secret.Mask, error) {
+	w := &work{e: e, c: c, mask: &secret.Mask{}}
+	if len(c.Grant.Sealed) == 0 {
+		return w.mask, nil
+	}
+	_, err := w.unseal()
+	return w.mask, err
+}
+
 // adHocGrant stands in for the grant that templates read.
 func adHocGrant(a AdHoc, now time.Time) grant.Grant {
 	g := grant.Grant{ID: "adhoc", Device: a.Connection.Device, Requested: now}
@@ -90,9 +137,12 @@ func adHocGrant(a AdHoc, now time.Time) grant.Grant {
 
 func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Result, AdHocResult, error) {
 	var out AdHocResult
-	params, err := a.Template.Resolve(a.Defaults, a.Params, env, generate)
-	if err != nil {
-		return nil, out, badInput(err)
+	params := a.params
+	if params == nil {
+		var err error
+		if params, err = a.Template.Resolve(a.Defaults, a.Params, env, generate); err != nil {
+			return nil, out, badInput(err)
+		}
 	}
 	for _, v := range params {
 		if s, is := v.(secret.Value); is && !s.IsZero() {

@@ -27,6 +27,7 @@ var layers = [][]string{
 	{"engine/template", "engine/lab/labtest", "engine/schema/schematest"},
 	{"engine/executor"},
 	{"engine"},
+	{"engine/verify"},
 	{"cmd/runner"},
 }
 

@@ -104,6 +104,10 @@ func (m *Machine) Password(account string) string {
 // Killing it with SIGKILL ends every process and mount of the machine.
 func (m *Machine) Pid() int { return m.proc.Pid }
 
+// RootDir returns the folder under which this host sees the machine's files, its
+// own mounts and /proc included. Absolute links in it lead to the host's files.
+func (m *Machine) RootDir() string { return "/proc/" + strconv.Itoa(m.proc.Pid) + "/root" }
+
 // Log returns what start-up and sshd have written so far, "" when unreadable.
 func (m *Machine) Log() string {
 	b, _ := os.ReadFile(filepath.Join(m.Dir, "log"))
