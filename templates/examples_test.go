@@ -28,7 +28,7 @@ type trial struct {
 
 const (
 	there   = "useradd -m -u 71234 -K UID_MAX=99999 -s /bin/sh " + account + " && echo " + account + ":old | chpasswd"
-	process = "; setsid -f setpriv --reuid 71234 --clear-groups --regid 71234 sleep 600 </dev/null >/dev/null 2>&1"
+	process = "; setsid -f setpriv --reuid 71234 --clear-groups --regid 71234 sleep 600 </dev/null >/dev/null 2>&1; until pgrep -u 71234 -x sleep >/dev/null; do :; done"
 	keys    = " && install -d -o 71234 -m 700 /home/" + account + "/.ssh && install -o 71234 -m 600 /dev/null /home/" + account + "/.ssh/authorized_keys"
 )
 
@@ -108,7 +108,7 @@ func (b *bench) prints(tb testing.TB) string {
 	return b.sh(tb, `for d in /etc /home /srv /var/lib/jit /var/mail /tmp /var/tmp /dev/shm; do
 [ -d $d ] || continue
 find $d -xdev \( -name '*-' -o -name .pwd.lock -o -path /etc/ssh \) -prune -o -printf '%p %y %m %U %l\n' -type f -newer /run/began -exec sha256sum {} +
-done | sort; ps -eo uid= | sort | uniq | grep 71234 || :`)
+done | sort; ps -eo stat=,uid= | grep -v ^Z | grep -o 71234 | uniq || :`)
 }
 
 func (b *bench) sh(tb testing.TB, script string) string {
