@@ -28,6 +28,7 @@ type AdHoc struct {
 	Mode     transport.Mode
 	NoFuse   bool
 	FromStep int
+	Diff     bool // have the steps tell what objects were and are
 
 	// A repetition stands in for a grant and has its parameters.
 	grant  *grant.Grant
@@ -41,6 +42,14 @@ type AdHocResult struct {
 	Outputs   map[string]any
 	Undone    []string // objects put back after a failure
 	Conflicts []string // objects that somebody else changed since: left alone
+	Diffs     []StepDiff
+}
+
+// StepDiff is an object that a step changed, or in check mode would change. The
+// texts have passed the mask.
+type StepDiff struct {
+	N int
+	executor.Diff
 }
 
 // RunTemplate runs a template on a device. There is no grant, so nothing
@@ -169,9 +178,15 @@ func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Resu
 	w.exec.Peer = conn.Peer().Address + " " + conn.Peer().Identity
 	run := executor.Run{
 		Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
-		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs,
+		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs, Diff: a.Diff,
 	}
 	res, err := executor.Do(ctx, run)
+	for _, s := range res.Steps {
+		for _, d := range s.Diffs {
+			d.Object, d.Before, d.After = w.mask.String(d.Object), w.mask.String(d.Before), w.mask.String(d.After)
+			out.Diffs = append(out.Diffs, StepDiff{N: s.N, Diff: d})
+		}
+	}
 	if _, step := errors.AsType[*executor.StepError](err); step && a.Template.OnFailure != "keep" && a.Mode == transport.Apply {
 		run.Recorded, run.ID = res.Changes, w.exec.ID+"-undo"
 		var uerr error

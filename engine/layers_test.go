@@ -43,6 +43,7 @@ var owners = map[string][]string{
 	"golang.org/x/sys":                         {"engine/lab", "engine/transport/ssh", "engine/store"},
 	"golang.org/x/term":                        {"cmd/runner"},
 	"github.com/santhosh-tekuri/jsonschema/v6": {"engine/schema/schematest"},
+	"github.com/rogpeppe/go-internal/diff":     {"cmd/runner"},
 	"database/sql":                             {"engine/store"},
 	"github.com/pressly/goose/v3":              {"engine/store"},
 	"modernc.org/sqlite":                       {"engine/store"},

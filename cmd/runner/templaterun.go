@@ -27,6 +27,16 @@ type runJSON struct {
 	Outputs   map[string]any `json:"outputs"`
 	Undone    []string       `json:"undone"`
 	Conflicts []string       `json:"conflicts"`
+	Diffs     []diffJSON     `json:"diffs"` // with --diff
+}
+
+// diffJSON is a thing on the device that a step changed, or would change.
+type diffJSON struct {
+	Step   int    `json:"step"`
+	Object string `json:"object"`
+	Before string `json:"before"`
+	After  string `json:"after"`
+	Hidden bool   `json:"hidden"`
 }
 
 // templateRun is an ad hoc run that was asked for.
@@ -35,6 +45,7 @@ type templateRun struct {
 	device, credential string
 	params             []string
 	check, noFuse      bool
+	diff               bool
 	fromStep           int
 }
 
@@ -42,16 +53,18 @@ func (a *app) templateRun() *cobra.Command {
 	r := &templateRun{app: a}
 	c := leaf{
 		use: "run TEMPLATE (--device DEVICE | --credential CREDENTIAL)", short: "run a template on a device, without a grant",
-		example: `runner template run create/linux-user --device web-1 -p username=ana --check
+		example: `runner template run create/linux-user --device web-1 -p username=ana --check --diff
 runner template run ./my-template.yaml --credential web-admin -p size=3`,
 		long: `TEMPLATE is kind/name or the path of a file. There is no grant, so nothing removes
 what the template makes. When a step fails, what the run changed is undone, unless
-the template says on_failure: keep.`,
+the template says on_failure: keep. --diff shows files and accounts before and after, but
+never a password, nor what a step with no_log does.`,
 		args: needs("TEMPLATE"), exits: []int{exitFile, exitDenied, exitUnreached, exitUndone, exitLeft, exitInterrupted},
 		run: func(ctx context.Context, args []string) error { return r.run(ctx, args[0]) },
 	}.command()
 	r.where(c)
 	c.Flags().BoolVar(&r.check, "check", false, "change nothing, say what would be changed")
+	c.Flags().BoolVar(&r.diff, "diff", false, "show what is changed, or with --check would be, before and after")
 	return c
 }
 
@@ -97,7 +110,7 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 		return err
 	}
 	e.Node = nodeName()
-	run := engine.AdHoc{Template: t, Connection: at.conn, Dialled: dialled, Params: given.values, Defaults: at.params, NoFuse: r.noFuse, FromStep: r.fromStep}
+	run := engine.AdHoc{Template: t, Connection: at.conn, Dialled: dialled, Params: given.values, Defaults: at.params, NoFuse: r.noFuse, FromStep: r.fromStep, Diff: r.diff}
 	if r.check {
 		run.Mode = transport.Check
 	}
@@ -194,7 +207,10 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 	}
 	v := runJSON{
 		executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs,
-		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...),
+		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...), Diffs: []diffJSON{},
+	}
+	for _, d := range res.Diffs {
+		v.Diffs = append(v.Diffs, diffJSON{Step: d.N, Object: d.Object, Before: d.Before, After: d.After, Hidden: d.Hidden})
 	}
 	perr := a.answer(v, func(w io.Writer) {
 		ok := map[string]int{}
@@ -212,6 +228,7 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 		for _, name := range slices.Sorted(maps.Keys(res.Outputs)) {
 			_, _ = fmt.Fprintf(w, "output %s: %s\n", name, oneLine(fmt.Sprint(res.Outputs[name])))
 		}
+		describeDiffs(w, v.Diffs, r.check)
 	})
 	if err == nil || perr != nil {
 		return perr

@@ -45,6 +45,18 @@ type StepResult struct {
 	TimedOut bool
 	// Values are the common fields and the module's outputs, complete and typed.
 	Values map[string]any
+	// Diffs, with Run.Diff, are the objects that a step changed, or in check mode
+	// would change.
+	Diffs []Diff
+}
+
+// Diff is what an object was and is, or would be, for people: the text of a
+// file, lines about an account, or its state. Hidden objects are those of a
+// step with no_log, and passwords.
+type Diff struct {
+	Object        string
+	Before, After string
+	Hidden        bool
 }
 
 // Change is one object that a step may change, changed, or changed back.
@@ -107,6 +119,7 @@ type Run struct {
 	Mode     transport.Mode
 	NoFuse   bool // a batch for each step
 	FromStep int  // skip steps before this number
+	Diff     bool // have the steps tell what objects were and are
 
 	// Record is told of changes. nil: they are kept in the Result only, and what
 	// an object was before is what its step said before it acted.

@@ -67,7 +67,10 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 	if it.post && len(pend) > 0 {
 		return nil, false, nil
 	}
-	if st.Module.Objects != nil && x.Mode == transport.Apply {
+	if x.Diff && !st.Module.ReadOnly {
+		it.step.Args = append(it.step.Args, transport.Arg{Name: diffArg, Value: transport.Lit{V: "1"}})
+	}
+	if st.Module.Objects != nil && (x.Mode == transport.Apply || x.Diff) {
 		if it.late && x.Record != nil && len(pend) > 0 {
 			return nil, false, nil
 		}

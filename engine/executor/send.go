@@ -246,6 +246,9 @@ func (x *run) result(it *item, t *told) StepResult {
 		r.Status = Changed
 	}
 	r.Values = values(outputsOf(it.st), r, t.facts, t.out.String(), t.err.String())
+	if x.Diff && r.Status == Changed {
+		r.Diffs = diffs(it, t, x.Mode == transport.Check)
+	}
 	return r
 }
 

@@ -130,7 +130,7 @@ func (d *device) programOf(tb testing.TB, calls []call) string {
 			fmt.Fprintf(&b, "a_%s=%s\n", f.Name, quote(text(v)))
 		}
 		for k := range c.args {
-			if strings.HasPrefix(k, "_r") {
+			if strings.HasPrefix(k, "_") {
 				fmt.Fprintf(&b, "%s=%s\n", k, quote(text(c.args[k])))
 			} else if !slices.ContainsFunc(m.Args, func(f module.Field) bool { return f.Name == k }) {
 				tb.Fatalf("module %s has no argument %s", c.name, k)

@@ -132,6 +132,7 @@ if [ "$M" = probe ] || [ "$a_state" = absent ]; then
   fi
   ak_state "$v_mine"
   if [ "$M" = probe ] || [ -z "$v_mine" ]; then return 0; fi
+  lib_diff 0 "$v_mine" ''
   if [ "$M" = check ]; then _changed; return 0; fi
   ak_run absent || { lib_no "$v_home/.ssh: ${v_why:-cannot act as $a_user}"; return 1; }
   _changed
@@ -149,6 +150,7 @@ v_paths=$(grep -shi '^[[:space:]]*AuthorizedKeysFile' /etc/ssh/sshd_config /etc/
 case $v_paths in '' | *.ssh/authorized_keys*) ;; *) lib_no "sshd of this device does not read ~/.ssh/authorized_keys: $v_paths"; return 1 ;; esac
 if [ "$M" = check ]; then
   ak_run read || { lib_no "$v_home/.ssh: $v_why"; return 1; }
+  lib_diff 0 "$v_mine" "$v_want"
   if [ "$v_mine" != "$v_want" ]; then _changed; _say "would add a key for $a_user"; fi
   ak_state "$v_mine"
   return 0
@@ -158,6 +160,7 @@ if [ -e "$v_home/.ssh/authorized_keys" ] || [ -L "$v_home/.ssh/authorized_keys" 
   ak_run read || { lib_no "$v_home/.ssh: ${v_why:-cannot act as $a_user}"; return 1; }
 fi
 ak_state "$v_mine"
+lib_diff 0 "$v_mine" "$v_want"
 if ! ak_run present; then lib_no "$v_home/.ssh: ${v_why:-cannot act as $a_user}"; return 1; fi
 if [ -n "$v_other" ]; then _say "the same key is there on another line, which may allow more and longer"; fi
 if [ -n "$v_wrote" ]; then

@@ -12,6 +12,11 @@ v_same=
 if [ "$v_kind" = file ] && [ "${v_fs##* }" = "$v_new" ]; then v_same=1; fi
 if [ "$v_kind" != absent ] && [ -z "$v_same" ] && [ "$a_exists" != update ]; then lib_no "$a_dest exists already with other content"; return 1; fi
 if [ -n "$v_same" ] && [ "$a_exists" != update ]; then return 0; fi
+if [ -n "$_diff" ] && [ -z "$v_same" ]; then
+  v_old=
+  if [ "$v_kind" = file ]; then v_old=$(lib_text "$a_dest"); fi
+  lib_diff 0 "$v_old" "$a_content"
+fi
 if [ "$M" = check ]; then
   if [ -z "$v_same" ]; then _changed; _say "would write $a_dest"; fi
   return 0

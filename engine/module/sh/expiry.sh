@@ -14,7 +14,7 @@ if [ "$M" = probe ]; then return 0; fi
 if [ -z "$v_spline" ]; then lib_no "there is no account $a_user in /etc/shadow"; return 1; fi
 if [ "$v_spexp" = "$v_day" ]; then return 0; fi
 _changed
-if [ "$M" = check ]; then _say "would set the expiry of $a_user to $a_expires"; return 0; fi
+if [ "$M" = check ]; then lib_diff 0 "$v_now" "$a_expires"; _say "would set the expiry of $a_user to $a_expires"; return 0; fi
 v_date=
 if [ -n "$v_day" ]; then lib_date "$v_day"; fi
 if command -v usermod >/dev/null 2>&1; then lib_retry usermod -e "$v_date" -- "$a_user"

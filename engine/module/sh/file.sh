@@ -11,7 +11,7 @@ if [ "$a_state" = absent ]; then
   # what a killed copy left beside it
   if [ "$M" = apply ]; then rm -f -- "${a_path%/*}/.${a_path##*/}.runner-tmp"; fi
   if [ "$v_kind" = absent ]; then return 0; fi
-  if [ "$M" = check ]; then _changed; _say "would delete $a_path"; return 0; fi
+  if [ "$M" = check ]; then lib_diff 0 "$v_fs" absent; _changed; _say "would delete $a_path"; return 0; fi
   lib_safe "$a_path" || return 1
   v_rc=0
   if [ "$v_kind" != directory ]; then rm -f -- "$a_path"
@@ -32,7 +32,7 @@ if [ "$v_kind" != absent ]; then
   esac
 fi
 if [ "$M" = check ]; then
-  if [ "$v_kind" = absent ]; then _changed; _say "would create $a_path"; fi
+  if [ "$v_kind" = absent ]; then lib_diff 0 absent "$a_state${a_mode:+ $a_mode}"; _changed; _say "would create $a_path"; fi
   return 0
 fi
 lib_safe "$a_path" || return 1

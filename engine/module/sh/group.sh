@@ -24,7 +24,7 @@ if [ "$a_state" = absent ]; then
   if [ "$v_gid" -lt 1000 ] && [ "$a_system" != true ]; then lib_no "group $a_name has the system gid $v_gid: it stays"; return 1; fi
   if [ "$a_if_empty" = true ] && [ -n "$v_mem" ]; then _say "kept: group $a_name has members: $v_mem"; return 0; fi
   _changed
-  if [ "$M" = check ]; then _say "would delete group $a_name"; return 0; fi
+  if [ "$M" = check ]; then lib_diff 0 "gid=$v_gid" absent; _say "would delete group $a_name"; return 0; fi
   if command -v groupdel >/dev/null 2>&1; then lib_retry groupdel -- "$a_name"; else lib_retry delgroup "$a_name"; fi
   group_scan
   [ -z "$v_line" ] || lib_no "groupdel (exit $v_rc): $v_err"
@@ -35,7 +35,7 @@ if [ -n "$v_line" ]; then
   return 0
 fi
 _changed
-if [ "$M" = check ]; then _say "would create group $a_name"; return 0; fi
+if [ "$M" = check ]; then v_g='the next free one'; if [ "$v_want" -gt 0 ]; then v_g=$v_want; fi; lib_diff 0 absent "gid=$v_g"; _say "would create group $a_name"; return 0; fi
 v_g= v_sys=
 if [ "$v_want" -gt 0 ]; then v_g=$v_want; fi
 if command -v groupadd >/dev/null 2>&1; then

@@ -6,6 +6,10 @@ lib_tab='	'
 # lib_no TEXT: says why a step fails.
 lib_no() { printf '%s\n' "$1" >&2; return 1; }
 
+# lib_diff I WAS IS: where that is asked for, tells people what object I was and
+# is, or would be. Nobody may learn a secret from it.
+lib_diff() { if [ -n "$_diff" ]; then _out "was.$1" "$2"; _out "is.$1" "$3"; fi; }
+
 # lib_name NAME: 1 unless NAME may be created by us.
 lib_name() {
   case $1 in '' | [!a-z_]* | *[!a-z0-9_-]*) lib_no "not an account name: '$1' (want ^[a-z_][a-z0-9_-]{0,31}\$)"; return 1 ;; esac

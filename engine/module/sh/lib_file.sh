@@ -23,6 +23,9 @@ lib_filestate() {
   else v_kind=special; fi
 }
 
+# lib_text FILE: prints the first 64 KB of a file of text.
+lib_text() { head -c 65536 -- "$1" | tr -d '\000'; }
+
 # lib_grant PATH MODE OWNER GROUP: sets those that are given.
 lib_grant() {
   if [ -n "$3$4" ]; then chown -h -- "$3${4:+:$4}" "$1" || return 1; fi

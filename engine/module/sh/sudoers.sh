@@ -81,6 +81,7 @@ if [ "$M" = probe ]; then return 0; fi
 if [ "$a_state" = absent ]; then
   if [ "$M" = apply ]; then su_tmp; fi
   if [ -z "$v_have" ]; then return 0; fi
+  if [ -f "$v_path" ]; then lib_diff 0 "$v_have" ''; fi
   _changed
   if [ "$M" = check ]; then _say "would delete $v_path"; return 0; fi
   rm -f "$v_path"
@@ -106,7 +107,7 @@ if [ "$v_text" = "$v_have" ]; then
   _out not_after_supported true
   return 0
 fi
-if [ "$M" = check ]; then _changed; _say "would write $v_path"; return 0; fi
+if [ "$M" = check ]; then lib_diff 0 "$v_have" "$v_text"; _changed; _say "would write $v_path"; return 0; fi
 su_tmp
 if ! su_check; then
   v_first=$v_err
@@ -119,6 +120,7 @@ if ! su_check; then
   if [ "$v_text" = "$v_have" ]; then rm -f "$v_tmp"; _out not_after_supported false; return 0; fi
 fi
 _out not_after_supported $v_known
+lib_diff 0 "$v_have" "$v_text"
 if ! mv -f "$v_tmp" "$v_path"; then rm -f "$v_tmp"; lib_no "cannot put $v_path into place"; return 1; fi
 _changed
 su_state

@@ -1,9 +1,31 @@
 # The account of the databases, made, changed or taken away.
+# user_show: v_show = the account as it is, for people.
+user_show() {
+  v_show=
+  if [ -z "$v_pwline" ]; then return 0; fi
+  v_until=never
+  if [ -n "$v_spexp" ]; then lib_date "$v_spexp"; v_until=$v_date; fi
+  case $v_pwhash in '!'*) v_lock=true ;; *) v_lock=false ;; esac
+  user_lines_of "$v_uid" "$v_gecos" "$v_home" "$v_shell"
+}
+# user_lines_of UID COMMENT HOME SHELL: v_show of these, v_until and v_lock.
+user_lines_of() { v_show="uid: $1${lib_nl}comment: $2${lib_nl}home: $3${lib_nl}shell: $4${lib_nl}expires: $v_until${lib_nl}locked: $v_lock"; }
+# user_would UID COMMENT HOME SHELL: what the account would be is what is asked
+# for, and else as it is.
+user_would() {
+  if [ -z "$_diff" ]; then return 0; fi
+  user_show
+  case $a_expires in '') if [ -z "$v_pwline" ]; then v_until=never; fi ;; never) v_until=never ;; *) lib_date "$v_day"; v_until=$v_date ;; esac
+  case $a_locked in '') if [ -z "$v_pwline" ]; then v_lock=false; fi ;; *) v_lock=$a_locked ;; esac
+  user_lines_of "$@"
+  v_would=$v_show
+}
 user_state() { if [ -n "$v_pwline" ]; then _state 0 "uid=$v_uid"; else _state 0 absent; fi; }
 user_outputs() {
   v_locked=false
   case $v_pwhash in '!'*) v_locked=true ;; esac
   user_state
+  if [ -n "$_diff" ]; then user_show; lib_diff 0 "$v_asis" "${v_would-$v_show}"; fi
   if [ -n "$v_pwline" ]; then _out exists true; else _out exists false; fi
   _out uid "${v_uid:-${a_uid:-0}}"
   _out gid "${v_gid:-0}"
@@ -51,7 +73,10 @@ user_create() {
   fi
   if [ "$M" = check ]; then
     _changed
-    _say "would create account $a_name with uid ${a_uid:-of the system's choice}"
+    v_u='the next free one'
+    if [ "$v_want" -gt 0 ]; then v_u=$v_want; fi
+    user_would "$v_u" "$a_comment" "$v_home" "$v_sh"
+    _say "would create account $a_name with uid $v_u"
     user_outputs
     return 0
   fi
@@ -127,7 +152,7 @@ user_lines() {
 
 user_update() {
   if [ -n "$a_home" ] && [ "$a_home" != "$v_home" ]; then user_no "the home of an existing account is not moved: it is $v_home"; return 1; fi
-  v_c= v_s= v_e= v_never= v_l= v_what=
+  v_c= v_s= v_e= v_never= v_l= v_what= v_sh=
   if [ -n "$a_comment" ] && [ "$a_comment" != "$v_gecos" ]; then v_c=1 v_what="$v_what comment"; fi
   if [ -n "$a_shell" ]; then
     user_shell "$a_shell" || return 1
@@ -147,7 +172,12 @@ user_update() {
   esac
   if [ -z "$v_what" ]; then user_outputs; return 0; fi
   _say "$a_name:$v_what"
-  if [ "$M" = check ]; then _changed; user_outputs; return 0; fi
+  if [ "$M" = check ]; then
+    user_would "$v_uid" "${a_comment:-$v_gecos}" "$v_home" "${v_sh:-$v_shell}"
+    _changed
+    user_outputs
+    return 0
+  fi
   if command -v usermod >/dev/null 2>&1; then
     lib_retry usermod $v_l ${v_c:+-c "$a_comment"} ${v_s:+-s "$v_sh"} ${v_e:+-e "$v_e"} ${v_never:+-e ""} -- "$a_name"
     if [ $v_rc -ne 0 ]; then user_no "usermod (exit $v_rc): $v_err"; return 1; fi
@@ -216,7 +246,7 @@ user_remove() {
     user_outputs
     return 0
   fi
-  if [ "$M" = check ]; then _changed; _say "would delete account $a_name"; user_outputs; return 0; fi
+  if [ "$M" = check ]; then v_would=; _changed; _say "would delete account $a_name"; user_outputs; return 0; fi
   user_delete || return 1
   _changed
   _say "deleted account $a_name${v_kept:+; kept: $v_kept}${v_keptg:+; kept: $v_keptg}"
@@ -280,6 +310,8 @@ lib_day "$a_expires" || return 1
 # What is taken away is looked at afresh.
 if [ "$a_state" = absent ]; then lib_stale; fi
 lib_scan "$a_name" "$v_want"
+unset v_would
+if [ -n "$_diff" ]; then user_show; v_asis=$v_show; fi
 if [ "$M" = probe ]; then user_outputs; return 0; fi
 if [ "$M" = apply ]; then user_state; fi
 if [ "$a_state" = absent ]; then user_remove; return; fi
