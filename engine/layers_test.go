@@ -21,8 +21,8 @@ var layers = [][]string{
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
 	{"engine/transport/winrm/clixml"},
 	{"engine/transport/winrm/psrp"},
-	{"engine/transport/winrm/runspace"},
-	{"engine/transport/winrm/winrmtest"},
+	{"engine/transport/winrm/runspace", "engine/transport/winrm/winrmtest/pseval", "engine/transport/winrm/winrmtest/pscheck"},
+	{"engine/transport/winrm", "engine/transport/winrm/winrmtest"},
 	{"engine/transport/ssh", "engine/transport/transporttest", "engine/module", "engine/inventory", "engine/lab"},
 	{"engine/template", "engine/lab/labtest", "engine/schema/schematest"},
 	{"engine/executor"},
@@ -48,7 +48,8 @@ var owners = map[string][]string{
 	"github.com/pressly/goose/v3":              {"engine/store"},
 	"modernc.org/sqlite":                       {"engine/store"},
 	"github.com/spf13/cobra":                   {"cmd/runner"},
-	"testing":                                  {"engine/lab/labtest", "engine/transport/transporttest", "engine/schema/schematest"},
+	"pgregory.net/rapid":                       {"engine/transport/transporttest"},
+	"testing":                                  {"engine/lab/labtest", "engine/transport/transporttest", "engine/transport/winrm/winrmtest/pscheck", "engine/schema/schematest"},
 }
 
 // What only tests import.

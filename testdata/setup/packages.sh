@@ -8,7 +8,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 demo='sshd:openssh-server ssh:openssh-client sudo:sudo useradd:passwd nsenter:util-linux
 mount:mount hostname:hostname ip:iproute2 ps:procps busybox:busybox crontab:cron at:at
 update-ca-certificates:ca-certificates'
-test="$demo gcc:gcc dash:dash bash:bash ksh93:ksh93u+m mksh:mksh zsh:zsh yash:yash posh:posh fish:fish tcsh:tcsh"
+test="$demo gcc:gcc dash:dash bash:bash ksh93:ksh93u+m mksh:mksh zsh:zsh yash:yash posh:posh fish:fish tcsh:tcsh node:nodejs npm:npm"
 
 case ${1-} in
 demo) wanted=$demo ;;

@@ -4,23 +4,16 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"runner/engine/secret"
 	"runner/engine/transport"
 )
 
 // maxProgram bounds a rendered batch.
 const maxProgram = 64 << 20
-
-var (
-	idPattern  = regexp.MustCompile(`^[a-z0-9-]+$`)
-	argPattern = regexp.MustCompile(`^(_[a-z0-9][a-z0-9_]*|[a-z][a-z0-9_]*)$`)
-)
 
 // words are the outputs that every step has.
 var words = []string{"changed", "failed", "skipped", "ran", "rc", "attempts"}
@@ -74,100 +67,27 @@ func render(b transport.Batch, have sent) (string, error) {
 
 // check refuses what cannot be rendered.
 func check(b transport.Batch) error {
-	if len(b.ID) > 64 || len(b.Scope) > 64 || b.ID != "" && !idPattern.MatchString(b.ID) || b.Scope != "" && !idPattern.MatchString(b.Scope) {
-		return fmt.Errorf("batch %q of scope %q: only a-z, 0-9 and -, at most 64 characters", b.ID, b.Scope)
+	if err := b.Check(); err != nil {
+		return err
 	}
-	numbers := map[int]bool{}
 	for _, s := range b.Steps {
-		if s.N < 0 || numbers[s.N] {
-			return fmt.Errorf("step %d: a number is used once, and none is negative", s.N)
-		}
-		numbers[s.N] = true
-		for _, a := range s.Args {
-			if !argPattern.MatchString(a.Name) {
-				return fmt.Errorf("step %d: argument name %q", s.N, a.Name)
-			}
-		}
 		if i := strings.IndexByte(s.Body.Text+strings.Join(s.Body.Lib, ""), 0); i >= 0 {
 			return fmt.Errorf("step %d: the body has a NUL byte", s.N)
 		}
-		for _, v := range values(s) {
-			if err := checkValue(v); err != nil {
-				return fmt.Errorf("step %d: %w", s.N, err)
+		for _, v := range s.Leaves() {
+			text := ""
+			switch v := v.(type) {
+			case transport.Lit:
+				text = transport.Text(v.V)
+			case transport.Ref:
+				text = v.Default
+			}
+			if strings.IndexByte(text, 0) >= 0 {
+				return fmt.Errorf("step %d: %w", s.N, errNUL)
 			}
 		}
 	}
 	return nil
-}
-
-func checkValue(v transport.Value) error {
-	if ref, ok := v.(transport.Ref); ok && strings.IndexByte(ref.Default, 0) >= 0 {
-		return errNUL
-	}
-	l, ok := v.(transport.Lit)
-	if !ok {
-		return nil
-	}
-	switch l.V.(type) {
-	case nil, string, bool, int64, int, secret.Value, []string:
-	default:
-		return fmt.Errorf("a literal of type %T cannot be sent", l.V)
-	}
-	if strings.IndexByte(transport.Text(l.V), 0) >= 0 {
-		return errNUL
-	}
-	return nil
-}
-
-// values lists the leaves of all values of s.
-func values(s transport.Step) []transport.Value {
-	var out []transport.Value
-	var value func(transport.Value)
-	value = func(v transport.Value) {
-		if c, ok := v.(transport.Concat); ok {
-			for _, p := range c {
-				value(p)
-			}
-			return
-		}
-		out = append(out, v)
-	}
-	var pred func(transport.Pred)
-	pred = func(p transport.Pred) {
-		switch p := p.(type) {
-		case transport.Not:
-			pred(p.P)
-		case transport.And:
-			for _, q := range p {
-				pred(q)
-			}
-		case transport.Or:
-			for _, q := range p {
-				pred(q)
-			}
-		case transport.Eq:
-			value(p.A)
-			value(p.B)
-		case transport.Less:
-			value(p.A)
-			value(p.B)
-		case transport.In:
-			value(p.A)
-			for _, v := range p.Set {
-				value(v)
-			}
-		case transport.True:
-			value(p.V)
-		case transport.Const, nil:
-		}
-	}
-	for _, a := range s.Args {
-		value(a.Value)
-	}
-	for _, p := range []transport.Pred{s.When, s.Until, s.ChangedWhen, s.FailedWhen} {
-		pred(p)
-	}
-	return out
 }
 
 // compares reports whether numbers are compared in p.
@@ -187,7 +107,7 @@ func compares(p transport.Pred) bool {
 }
 
 func (r *renderer) collect(s transport.Step) {
-	for _, v := range values(s) {
+	for _, v := range s.Leaves() {
 		if ref, ok := v.(transport.Ref); ok {
 			if r.refs[ref.Step] == nil {
 				r.refs[ref.Step] = map[string]bool{}
@@ -356,7 +276,7 @@ func (r *renderer) word(n int, name, value string) {
 func (r *renderer) assign(name string, v transport.Value) {
 	parts := transport.Concat{v}
 	if c, ok := v.(transport.Concat); ok {
-		parts = flatten(c)
+		parts = transport.Flatten(c)
 	}
 	var pre, out strings.Builder
 	for i, p := range parts {
@@ -375,18 +295,6 @@ func (r *renderer) assign(name string, v transport.Value) {
 		}
 	}
 	r.WriteString(pre.String() + name + "=" + out.String() + "\n")
-}
-
-func flatten(c transport.Concat) transport.Concat {
-	var out transport.Concat
-	for _, v := range c {
-		if inner, ok := v.(transport.Concat); ok {
-			out = append(out, flatten(inner)...)
-			continue
-		}
-		out = append(out, v)
-	}
-	return out
 }
 
 // temp binds the text of v to a variable of its own and returns its name.

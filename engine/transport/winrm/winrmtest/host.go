@@ -157,7 +157,7 @@ func (h *Host) Open(ctx context.Context, id string, creationXML []byte) (runspac
 // Shell is one shell of a Host.
 type Shell struct {
 	host *Host
-	life context.Context //nolint:containedctx // the life of the shell, as the device has it
+	life context.Context // the life of the shell, as the device has it
 	kill context.CancelCauseFunc
 	work sync.WaitGroup
 
