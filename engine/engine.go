@@ -53,6 +53,7 @@ type Executions interface {
 // UIDs hands out the numbers of accounts.
 type UIDs interface {
 	ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
+	NextUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
 	BurnUID(ctx context.Context, device string, uid int64, now time.Time) error
 }
 

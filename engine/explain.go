@@ -73,8 +73,11 @@ func (e *Engine) Explain(ctx context.Context, a AdHoc, facts bool) (*Explained, 
 	return x, nil
 }
 
+// madeLater is a secret that is made when it is needed.
+const madeLater = "***"
+
 // unmade stands in for generate where nothing is made.
-func unmade(int, []string) (secret.Value, error) { return secret.New("***"), nil }
+func unmade(int, []string) (secret.Value, error) { return secret.New(madeLater), nil }
 
 func explainParams(t *template.Template, defaults map[string]*lang.Value, given, resolved map[string]any) []ExplainedValue {
 	var out []ExplainedValue

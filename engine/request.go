@@ -42,46 +42,19 @@ type handover struct {
 // Request decides whether the grant may be and stores it with its jobs; the
 // device is not touched. Errors: *DeniedError, *InputError, lang.Problems.
 func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
-	cred := e.Inventory.Credentials[a.Credential]
-	if cred == nil {
-		return grant.Case{}, &InputError{Reason: e.unknownCredential(a.Credential)}
-	}
-	if err := allowed(cred, a); err != nil {
-		return grant.Case{}, err
-	}
-	length, err := duration(cred, a.For)
-	if err != nil {
-		return grant.Case{}, err
-	}
-	if err := e.alreadyHas(ctx, a); err != nil {
-		return grant.Case{}, err
-	}
-	forward, removal, err := e.slots(cred)
-	if err != nil {
-		return grant.Case{}, err
-	}
-	conn, err := e.Inventory.Resolve(cred.Name)
-	if err != nil {
-		return grant.Case{}, badInput(err)
-	}
 	now := e.Now()
-	g := grant.Grant{
-		ID: e.newID("g"), Requester: a.Requester, Caller: a.Caller, Reason: a.Reason, Credential: cred.Name,
-		Device: cred.Device, Creates: true, For: length,
-	}
-	g.Backstop = now.Add(grant.CreationWindow + length + cred.JIT.Margin)
-	if g.Account, err = accountName(cred); err != nil {
+	q, g, err := e.consider(ctx, a, now)
+	if err != nil {
 		return grant.Case{}, err
 	}
-	dev := e.Inventory.Devices[cred.Device]
-	if g.UID, err = e.Store.ReserveUID(ctx, dev.Name, dev.UIDs.First, dev.UIDs.Last, now); err != nil {
+	if g.UID, err = e.Store.ReserveUID(ctx, q.dev.Name, q.dev.UIDs.First, q.dev.UIDs.Last, now); err != nil {
 		return grant.Case{}, err
 	}
-	if err := e.plan(&g, cred, a, conn, forward, removal); err != nil {
+	if err := e.pin(&g, q, a); err != nil {
 		return grant.Case{}, err
 	}
 	c := grant.New(g, e.newID("j"), e.newID("j"), now)
-	snaps := []grant.Snapshot{snapshot(forward), snapshot(removal)}
+	snaps := []grant.Snapshot{snapshot(q.forward), snapshot(q.removal)}
 	if err := e.Store.Create(ctx, c, snaps); err != nil {
 		if conflict, ok := errors.AsType[*grant.ConflictError](err); ok && conflict.What == "requester" {
 			return grant.Case{}, denyExisting(conflict.Existing)
@@ -89,6 +62,46 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 		return grant.Case{}, err
 	}
 	return c, nil
+}
+
+// asked is what a request is about.
+type asked struct {
+	cred             *inventory.Credential
+	dev              *inventory.Device
+	conn             *inventory.Connection
+	forward, removal *template.Template
+}
+
+// consider decides whether the grant may be, and returns it without uid and
+// params. Nothing is stored.
+func (e *Engine) consider(ctx context.Context, a Ask, now time.Time) (q asked, g grant.Grant, err error) {
+	if q.cred = e.Inventory.Credentials[a.Credential]; q.cred == nil {
+		return q, g, &InputError{Reason: e.unknownCredential(a.Credential)}
+	}
+	if err := allowed(q.cred, a); err != nil {
+		return q, g, err
+	}
+	length, err := duration(q.cred, a.For)
+	if err != nil {
+		return q, g, err
+	}
+	if err := e.alreadyHas(ctx, a); err != nil {
+		return q, g, err
+	}
+	if q.forward, q.removal, err = e.slots(q.cred); err != nil {
+		return q, g, err
+	}
+	if q.conn, err = e.Inventory.Resolve(q.cred.Name); err != nil {
+		return q, g, badInput(err)
+	}
+	q.dev = e.Inventory.Devices[q.cred.Device]
+	g = grant.Grant{
+		ID: e.newID("g"), Requester: a.Requester, Caller: a.Caller, Reason: a.Reason, Credential: q.cred.Name,
+		Device: q.cred.Device, Creates: true, For: length,
+	}
+	g.Backstop = now.Add(grant.CreationWindow + length + q.cred.JIT.Margin)
+	g.Account, err = accountName(q.cred)
+	return q, g, err
 }
 
 func snapshot(t *template.Template) grant.Snapshot {
@@ -190,7 +203,7 @@ func (e *Engine) slots(cred *inventory.Credential) (forward, removal *template.T
 	if forward, err = e.Templates.Get(template.Create, cred.JIT.Create); err != nil {
 		return nil, nil, badInput(err)
 	}
-	if removal, err = e.Templates.Get(template.Delete, cred.JIT.Delete); err != nil {
+	if removal, err = e.Templates.Get(template.Delete, cmp.Or(cred.JIT.Delete, forward.Removal)); err != nil {
 		return nil, nil, badInput(err)
 	}
 	for _, t := range []*template.Template{forward, removal} {
@@ -210,64 +223,79 @@ func accountName(cred *inventory.Credential) (string, error) {
 	return fmt.Sprint(v), nil
 }
 
-// plan resolves the parameters and pins everything that running and removing
-// the grant needs.
-func (e *Engine) plan(g *grant.Grant, cred *inventory.Credential, a Ask, conn *inventory.Connection, forward, removal *template.Template) error {
-	given := map[string]any{}
-	maps.Copy(given, a.Params)
-	var hand handover
-	if a.GenerateKey || cred.Password == "none" && given["public_key"] == nil {
+// values are the params of both templates.
+type values struct {
+	given   map[string]any // by the request, and what follows from it
+	params  map[string]any // of the creation
+	open    map[string]any // those without the secrets
+	removal map[string]any // of the removal that are not its defaults
+	hand    handover
+}
+
+// values resolves the params.
+func (e *Engine) values(g *grant.Grant, q asked, a Ask, made template.Generator) (*values, error) {
+	v := &values{given: map[string]any{}, open: map[string]any{}}
+	maps.Copy(v.given, a.Params)
+	if a.GenerateKey || q.cred.Password == "none" && v.given["public_key"] == nil {
 		private, public, err := newKeyPair(g.Account)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		hand.PrivateKey, given["public_key"] = private, public
+		v.hand.PrivateKey, v.given["public_key"] = private, public
 	}
-	if given["public_key"] != nil && takes(forward, "with_password") && given["with_password"] == nil {
-		given["with_password"] = false
+	if v.given["public_key"] != nil && takes(q.forward, "with_password") && v.given["with_password"] == nil {
+		v.given["with_password"] = false
 	}
 	for _, own := range []string{"username", "uid"} {
-		if given[own] != nil || cred.Params[own] != nil {
-			return &InputError{Reason: fmt.Sprintf("param %s cannot be given: every grant gets an account of its own, named by the credential's account pattern", own)}
+		if v.given[own] != nil || q.cred.Params[own] != nil {
+			return nil, &InputError{Reason: fmt.Sprintf("param %s cannot be given: every grant gets an account of its own, named by the credential's account pattern", own)}
 		}
 	}
-	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(conn, 0)}
-	params, err := forward.Resolve(cred.Params, given, env, generate)
-	if err != nil {
-		return badInput(err)
+	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(q.conn, 0)}
+	var err error
+	if v.params, err = q.forward.Resolve(q.cred.Params, v.given, env, made); err != nil {
+		return nil, badInput(err)
 	}
-	open := map[string]any{}
-	hand.Secrets = map[string]string{}
-	for name, v := range params {
-		if s, is := v.(secret.Value); is {
-			hand.Secrets[name] = s.Reveal()
+	v.hand.Secrets = map[string]string{}
+	for name, p := range v.params {
+		if s, is := p.(secret.Value); is {
+			v.hand.Secrets[name] = s.Reveal()
 			continue
 		}
-		open[name] = v
+		v.open[name] = p
 	}
-	if open["with_password"] == false {
-		delete(hand.Secrets, "password")
+	if v.open["with_password"] == false {
+		delete(v.hand.Secrets, "password")
 	}
-	plain, err := json.Marshal(hand) //nolint:gosec // on its way into the seal
+	if v.removal, err = removalPins(q.removal, v.open, q.cred.Params, env); err != nil {
+		return nil, &InputError{Reason: fmt.Sprintf("credential %s, template %s/%s: %v", q.cred.Name, q.removal.Kind, q.removal.Name, err)}
+	}
+	return v, nil
+}
+
+// pin resolves the params and pins everything that running and removing the
+// grant needs.
+func (e *Engine) pin(g *grant.Grant, q asked, a Ask) error {
+	v, err := e.values(g, q, a, generate)
+	if err != nil {
+		return err
+	}
+	plain, err := json.Marshal(v.hand) //nolint:gosec // on its way into the seal
 	if err != nil {
 		return fmt.Errorf("engine: hand-over: %w", err)
 	}
 	if g.Sealed, err = e.Key.Seal(plain, g.ID); err != nil {
 		return err
 	}
-	back, err := removalPins(removal, open, cred.Params, env)
-	if err != nil {
-		return &InputError{Reason: fmt.Sprintf("credential %s, template %s/%s: %v", cred.Name, removal.Kind, removal.Name, err)}
-	}
-	if g.Plan.Params, err = json.Marshal(pins{Forward: open, Removal: back}); err != nil {
+	if g.Plan.Params, err = json.Marshal(pins{Forward: v.open, Removal: v.removal}); err != nil {
 		return fmt.Errorf("engine: params: %w", err)
 	}
-	pin := connection{Connection: *conn, UIDs: e.Inventory.Devices[cred.Device].UIDs, Margin: cred.JIT.Margin, MaxDuration: cred.JIT.MaxDuration}
+	pin := connection{Connection: *q.conn, UIDs: q.dev.UIDs, Margin: q.cred.JIT.Margin, MaxDuration: q.cred.JIT.MaxDuration}
 	if g.Plan.Connection, err = json.Marshal(pin); err != nil {
 		return fmt.Errorf("engine: connection: %w", err)
 	}
-	g.Plan.Forward, g.Plan.Removal = forward.Hash, removal.Hash
-	g.Plan.Longest = longest(forward)
+	g.Plan.Forward, g.Plan.Removal = q.forward.Hash, q.removal.Hash
+	g.Plan.Longest = longest(q.forward)
 	return nil
 }
 

@@ -170,6 +170,28 @@ func (a *app) requesting(ctx context.Context) (*engine.Engine, error) {
 	return e, nil
 }
 
+// planning returns an engine that only looks: it joins no node and runs no job.
+func (a *app) planning() (*engine.Engine, error) {
+	set, err := a.inventory()
+	if err != nil {
+		return nil, err
+	}
+	lib, _, err := a.templates()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.wire(s)
+	if err != nil {
+		return nil, err
+	}
+	e.Inventory, e.Templates = set, lib
+	return e, nil
+}
+
 // wire puts an engine together around a store.
 func (a *app) wire(s engine.Store) (*engine.Engine, error) {
 	w, err := a.workspace()

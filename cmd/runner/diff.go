@@ -7,8 +7,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"runner/engine"
 	"runner/engine/journal"
 )
+
+func viewDiff(d engine.StepDiff) diffJSON {
+	return diffJSON{Step: d.N, Object: d.Object, Before: d.Before, After: d.After, Hidden: d.Hidden}
+}
 
 // describeDiffs prints what objects were and are, or would be, as diff -u does.
 func describeDiffs(w io.Writer, ds []diffJSON, check bool) {

@@ -27,6 +27,7 @@ type request struct {
 	ask    engine.Ask
 	params []string
 	noWait bool
+	plan   bool
 	keyOut string
 
 	eng  *engine.Engine
@@ -40,7 +41,8 @@ func (a *app) grantRequest() *cobra.Command {
 		use: "request CREDENTIAL", short: "ask for access and get the account",
 		example: `runner grant request web-admin --for 1h --reason "INC-42"
 runner grant request web-admin -p public_key=@~/.ssh/id_ed25519.pub
-runner grant request web-admin -o json --key-out ./key`,
+runner grant request web-admin -o json --key-out ./key
+runner grant request web-admin --plan`,
 		long: `The account is made in this process, and its secret is printed once: on a terminal,
 or with -o json or yaml; otherwise only the id is, and runner grant collect prints
 the secret. Interrupting the command ends the grant and removes the account.
@@ -49,7 +51,10 @@ The requester is the user who runs the command. --requester is for root and the
 operators of the workspace, and is recorded with who really asked.
 
 -p gives a parameter of the template: key=value, key=@FILE, or key=@- for standard
-input; key=@@text is the text @text. Secrets are not taken from the command line.`,
+input; key=@@text is the text @text. Secrets are not taken from the command line.
+
+--plan shows what would be done now, tried in check mode on the device, and what would
+be done at the removal. Nothing is changed and no grant is stored.`,
 		args:  needs("CREDENTIAL"),
 		exits: []int{exitFile, exitDenied, exitApproval, exitUnreached, exitUndone, exitLeft, exitInterrupted},
 		run: func(ctx context.Context, args []string) error {
@@ -64,6 +69,7 @@ input; key=@@text is the text @text. Secrets are not taken from the command line
 	fs.StringArrayVarP(&r.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
 	fs.BoolVar(&r.ask.GenerateKey, "generate-key", false, "make a key pair for the grant instead of a password")
 	fs.StringVar(&r.keyOut, "key-out", "", "write the private key of the pair to this new file, mode 0600 (implies --generate-key)")
+	fs.BoolVar(&r.plan, "plan", false, "only show what would be done, now and at the removal")
 	fs.BoolVar(&r.noWait, "no-wait", false, "only store the request and print its id; runner serve makes the account")
 	return c
 }
@@ -72,6 +78,9 @@ func (r *request) run(ctx context.Context) (err error) {
 	a := r.app
 	if err := r.prepare(ctx); err != nil {
 		return err
+	}
+	if r.plan {
+		return r.show(ctx)
 	}
 	defer func() { err = errors.Join(err, r.dropKey()) }()
 	c, err := r.eng.Request(ctx, r.ask)
@@ -115,7 +124,12 @@ func (r *request) prepare(ctx context.Context) error {
 	if r.ask.Requester == "" {
 		r.ask.Requester = who.name
 	}
-	if r.eng, err = a.requesting(ctx); err != nil {
+	if r.plan {
+		r.eng, err = a.planning()
+	} else {
+		r.eng, err = a.requesting(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	if cred := r.eng.Inventory.Credentials[r.ask.Credential]; cred != nil {
@@ -140,6 +154,9 @@ func (r *request) makeKeyFile() (err error) {
 		return nil
 	}
 	r.ask.GenerateKey = true
+	if r.plan {
+		return nil
+	}
 	r.key, err = newKeyFile(r.keyOut)
 	return err
 }

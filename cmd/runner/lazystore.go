@@ -104,6 +104,10 @@ func (l *lazyStore) Snapshot(ctx context.Context, hash string) (grant.Snapshot, 
 	return with(l, func(s *store.Store) (grant.Snapshot, error) { return s.Snapshot(ctx, hash) })
 }
 
+func (l *lazyStore) NextUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error) {
+	return with(l, func(s *store.Store) (int64, error) { return s.NextUID(ctx, device, first, last, now) })
+}
+
 func (l *lazyStore) ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error) {
 	return with(l, func(s *store.Store) (int64, error) { return s.ReserveUID(ctx, device, first, last, now) })
 }

@@ -59,6 +59,7 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 		templateJSON{},
 		topicJSON{},
 		explainJSON{},
+		requestPlanJSON{},
 		inventoryJSON{},
 		deviceJSON{},
 		checkJSON{},

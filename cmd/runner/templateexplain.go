@@ -210,18 +210,24 @@ func (a *app) describeExplain(w io.Writer, t *template.Template, v *explainJSON)
 			_, _ = fmt.Fprintf(w, "  %s: %s\n", name, oneLine(fmt.Sprint(f)))
 		}
 	}
-	if len(v.Params)+len(v.Vars) > 0 {
-		_, _ = fmt.Fprintln(w)
-		rows := table{head: []string{"VALUE", "IS", "SET BY"}}
-		for _, p := range v.Params {
-			rows.add(false, "params."+p.Name, cut(oneLine(p.Value), 60), p.From)
-		}
-		for _, p := range v.Vars {
-			rows.add(false, "vars."+p.Name, cut(oneLine(p.Value), 60), p.From)
-		}
-		a.table(w, rows)
+	_, _ = fmt.Fprintln(w)
+	a.values(w, v.Params, v.Vars)
+	describePlan(w, &v.planJSON, t.Kind == template.Delete)
+}
+
+// values prints params and vars, and who set each.
+func (a *app) values(w io.Writer, params, vars []explainParamJSON) {
+	if len(params)+len(vars) == 0 {
+		return
 	}
-	describePlan(w, &v.planJSON)
+	rows := table{head: []string{"VALUE", "IS", "SET BY"}}
+	for _, p := range params {
+		rows.add(false, "params."+p.Name, cut(oneLine(p.Value), 60), p.From)
+	}
+	for _, p := range vars {
+		rows.add(false, "vars."+p.Name, cut(oneLine(p.Value), 60), p.From)
+	}
+	a.table(w, rows)
 }
 
 // plurals is plural for words with a plural of their own.
@@ -232,8 +238,8 @@ func plurals(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
-// describePlan prints steps, batch by batch.
-func describePlan(w io.Writer, p *planJSON) {
+// describePlan prints steps, batch by batch. A removal is never undone.
+func describePlan(w io.Writer, p *planJSON, removal bool) {
 	batch := -1
 	within := ""
 	for _, s := range p.Steps {
@@ -250,7 +256,7 @@ func describePlan(w io.Writer, p *planJSON) {
 				_, _ = fmt.Fprintf(w, "  in %s\n", oneLine(within))
 			}
 		}
-		describePlanned(w, &s)
+		describePlanned(w, &s, removal)
 	}
 	for _, b := range p.Batches {
 		if b.Program != "" {
@@ -260,7 +266,7 @@ func describePlan(w io.Writer, p *planJSON) {
 	}
 }
 
-func describePlanned(out io.Writer, s *explainStepJSON) {
+func describePlanned(out io.Writer, s *explainStepJSON, removal bool) {
 	w := &strings.Builder{}
 	defer func() {
 		text := w.String()
@@ -287,7 +293,7 @@ func describePlanned(out io.Writer, s *explainStepJSON) {
 		_, _ = fmt.Fprintf(w, "       %s\n", describeArgument(g))
 	}
 	for _, o := range s.Changes {
-		_, _ = fmt.Fprintf(w, "       may change %s\n", describeObject(o))
+		_, _ = fmt.Fprintf(w, "       may change %s\n", describeObject(o, removal))
 	}
 	if s.Undo != "" {
 		_, _ = fmt.Fprintf(w, "       undone by the script: %s\n", cut(oneLine(s.Undo), 80))
@@ -324,12 +330,15 @@ func describeArgument(g argumentJSON) string {
 	return g.Name + ": " + value + "   # " + cut(oneLine(g.Written), 60)
 }
 
-func describeObject(o objectJSON) string {
+func describeObject(o objectJSON, removal bool) string {
 	text := oneLine(o.Object)
 	if o.Now != "" {
 		text += ", now " + cut(oneLine(o.Now), 40)
 	}
-	if o.Undo == nil {
+	switch {
+	case o.Undo == nil && removal:
+		return text
+	case o.Undo == nil:
 		return text + "; not undone"
 	}
 	var args []string

@@ -210,7 +210,7 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...), Diffs: []diffJSON{},
 	}
 	for _, d := range res.Diffs {
-		v.Diffs = append(v.Diffs, diffJSON{Step: d.N, Object: d.Object, Before: d.Before, After: d.After, Hidden: d.Hidden})
+		v.Diffs = append(v.Diffs, viewDiff(d))
 	}
 	perr := a.answer(v, func(w io.Writer) {
 		ok := map[string]int{}

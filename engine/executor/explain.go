@@ -88,11 +88,15 @@ type PlannedObject struct {
 // Explain plans r as Do does, and changes nothing. Without Conn it sends
 // nothing either: what steps would answer is unknown. With Conn it runs Before,
 // those read-only steps that nothing comes before which could change what they
-// read, and looks at the objects. The error is what keeps r from being planned.
-func Explain(ctx context.Context, r Run) (*Plan, error) {
+// read, and looks at the objects. Names that are later are not in r.Env, and only
+// known when r really runs. The error is what keeps r from being planned.
+func Explain(ctx context.Context, r Run, later ...string) (*Plan, error) {
 	r.Observe, r.After = silent{}, nil
 	x := newRun(r)
 	x.view = &view{unknown: map[string]bool{}, live: lang.Env{}, steps: map[int]*PlannedStep{}}
+	for _, name := range later {
+		x.view.unknown[name] = true
+	}
 	err := x.list(ctx, x.Steps, true)
 	if _, step := err.(*StepError); err != nil && !step { //nolint:errorlint // what list returns
 		return nil, err
@@ -310,7 +314,11 @@ func (x *run) explainAlone(ctx context.Context, st *template.Step) error {
 		!slices.ContainsFunc(s.Args, func(a PlannedArg) bool { return a.By != ByPlan })
 	switch {
 	case st.Module.Name == "revert":
-		for _, c := range x.undoable(nil) {
+		var except []string
+		if args, err := x.evalArgs(st, x.env(nil)); err == nil {
+			except = stringsOf(args["except"])
+		}
+		for _, c := range x.undoable(except) {
 			s.Objects = append(s.Objects, PlannedObject{ID: c.Object, Undo: c.Undo})
 		}
 	case certain:

@@ -123,20 +123,42 @@ func (m *Memory) ReserveUID(ctx context.Context, device string, first, last int6
 		return 0, err
 	}
 	defer leave()
-	if err := checkRange(first, last); err != nil {
-		return 0, fmt.Errorf("store: reserve a uid on %s: %w", device, err)
-	}
 	p := m.pool(device)
-	uid, ok := p.unused(first, last)
-	if !ok {
-		uid, ok = m.rested(device, p, first, last, now)
-	}
-	if !ok {
-		return 0, fmt.Errorf("store: reserve a uid on %s: %w", device, &grant.ExhaustedError{Device: device, First: first, Last: last})
+	uid, err := m.pickUID(p, device, first, last, now)
+	if err != nil {
+		return 0, fmt.Errorf("store: reserve a uid on %s: %w", device, err)
 	}
 	p.first, p.last, p.latest, p.at = first, last, uid, stamp(now)
 	p.reserved[uid] = stamp(now)
 	return uid, nil
+}
+
+// NextUID does what [Store.NextUID] does.
+func (m *Memory) NextUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	uid, err := m.pickUID(m.pool(device), device, first, last, now)
+	if err != nil {
+		return 0, fmt.Errorf("store: look for a uid on %s: %w", device, err)
+	}
+	return uid, nil
+}
+
+// pickUID returns the uid that comes next.
+func (m *Memory) pickUID(p *uidPool, device string, first, last int64, now time.Time) (int64, error) {
+	if err := checkRange(first, last); err != nil {
+		return 0, err
+	}
+	if uid, ok := p.unused(first, last); ok {
+		return uid, nil
+	}
+	if uid, ok := m.rested(device, p, first, last, now); ok {
+		return uid, nil
+	}
+	return 0, &grant.ExhaustedError{Device: device, First: first, Last: last}
 }
 
 // unused goes round the range once, starting after the latest.

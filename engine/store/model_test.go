@@ -123,6 +123,7 @@ func (h *history) step() {
 		})
 	case 8:
 		now, dev, last := at(h.pick("day", 5)*200*day), h.device(), int64(100+h.pick("size", 3))
+		h.both(func(s ledger) (any, error) { return s.NextUID(h.ctx, dev, 100, last, now) })
 		h.both(func(s ledger) (any, error) { return s.ReserveUID(h.ctx, dev, 100, last, now) })
 		h.both(func(s ledger) (any, error) {
 			used, size, err := s.UIDUse(h.ctx, dev)

@@ -36,6 +36,7 @@ type ledger interface {
 	Steps(ctx context.Context, execution string) ([]grant.StepResult, error)
 	Changes(ctx context.Context, grantID string) ([]grant.Change, error)
 	Snapshot(ctx context.Context, hash string) (grant.Snapshot, error)
+	NextUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
 	ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
 	BurnUID(ctx context.Context, device string, uid int64, now time.Time) error
 	UIDUse(ctx context.Context, device string) (used, size int64, err error)

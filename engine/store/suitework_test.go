@@ -248,10 +248,15 @@ func changesUpsert(t *testing.T, s ledger) {
 
 const day = 24 * 3600
 
-// reserve reserves one uid of 100 to 103 and returns it as text.
+// reserve reserves one uid of 100 to 103, the one that was told to be next, and
+// returns it as text.
 func reserve(t *testing.T, s ledger, device string, now int) string {
 	t.Helper()
+	next, nerr := s.NextUID(t.Context(), device, 100, 103, at(now))
 	uid, err := s.ReserveUID(t.Context(), device, 100, 103, at(now))
+	if next != uid || (nerr == nil) != (err == nil) {
+		t.Errorf("next was %d (%v), reserved is %d (%v)", next, nerr, uid, err)
+	}
 	if e, is := errors.AsType[*grant.ExhaustedError](err); is {
 		return fmt.Sprintf("none of %s %d-%d", e.Device, e.First, e.Last)
 	}

@@ -53,6 +53,18 @@ func (s *Store) ReserveUID(ctx context.Context, device string, first, last int64
 	return uid, nil
 }
 
+// NextUID returns what ReserveUID would give now, and gives nothing.
+func (s *Store) NextUID(ctx context.Context, device string, first, last int64, now time.Time) (uid int64, err error) {
+	err = s.main.readTx(ctx, func(tx *sql.Tx) (err error) {
+		uid, err = pickUID(ctx, tx, device, first, last, now)
+		return err
+	})
+	if err != nil {
+		return 0, s.main.explain("look for a uid on "+device, err)
+	}
+	return uid, nil
+}
+
 // checkRange refuses ranges that hold nothing or root.
 func checkRange(first, last int64) error {
 	if first <= 0 || last < first {
