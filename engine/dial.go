@@ -55,6 +55,11 @@ func (d *SSHDialer) Prove(ctx context.Context, c *inventory.Connection, l Login)
 	return d.SSH.Prove(ctx, cfg)
 }
 
+// Program returns what a new connection would send for a batch.
+func (d *SSHDialer) Program(_ *inventory.Connection, b transport.Batch) (string, error) {
+	return ssh.Program(b)
+}
+
 // config turns a connection of the inventory into one of the transport.
 func (d *SSHDialer) config(ctx context.Context, c *inventory.Connection) (ssh.Config, error) {
 	cfg := ssh.Config{

@@ -79,6 +79,8 @@ type Dialer interface {
 	// Prove logs in once as the account of a grant and does nothing else. With
 	// only a public key it asks whether the device would accept it.
 	Prove(ctx context.Context, c *inventory.Connection, l Login) error
+	// Program returns what a new connection would send for a batch, for people.
+	Program(c *inventory.Connection, b transport.Batch) (string, error)
 }
 
 // Login is how the requester gets in.

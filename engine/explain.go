@@ -12,7 +12,6 @@ import (
 	"runner/engine/module"
 	"runner/engine/secret"
 	"runner/engine/template"
-	"runner/engine/transport/ssh"
 )
 
 // Explained is what a run of a template would do.
@@ -56,7 +55,9 @@ func (e *Engine) Explain(ctx context.Context, a AdHoc, facts bool) (*Explained, 
 		}
 		defer conn.Close()
 		run.Conn, run.ID = conn, e.newID("x")
-		run.Before = []executor.Call{{Name: "facts", Module: e.Modules.Lookup("facts"), Args: module.Args{}}}
+		if m := e.Modules.Lookup("facts"); m != nil && m.Platform == a.Connection.Platform {
+			run.Before = []executor.Call{{Name: "facts", Module: m, Args: module.Args{}}}
+		}
 	}
 	x := &Explained{Params: explainParams(a.Template, a.Defaults, a.Params, params), Vars: explainVars(a.Template, env)}
 	if x.Plan, err = executor.Explain(ctx, run); err != nil {
@@ -64,7 +65,7 @@ func (e *Engine) Explain(ctx context.Context, a AdHoc, facts bool) (*Explained, 
 	}
 	x.Facts = x.Plan.Calls["facts"]
 	for _, b := range x.Plan.Batches {
-		text, err := ssh.Program(b.Batch)
+		text, err := e.Dialer.Program(a.Connection, b.Batch)
 		if err != nil {
 			return nil, fmt.Errorf("engine: explain: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"runner/engine/lang"
 	"runner/engine/module"
+	"runner/engine/secret"
 )
 
 // What the loader asks for and what the tables describe is the same.
@@ -98,11 +99,31 @@ func TestExamplesOfKeysAreRight(t *testing.T) {
 					t.Errorf("%s.%s: the example does not have the key:\n%s", table.Name, k.Name, k.Example)
 				}
 				text := around(table.Name, v, k.Example)
-				if _, ps := Load("example.yaml", []byte(text), reg); len(ps) > 0 {
+				tpl, ps := Load("example.yaml", []byte(text), reg)
+				if len(ps) > 0 {
 					t.Errorf("%s.%s: %v\n%s", table.Name, k.Name, ps, text)
+					continue
 				}
+				resolves(t, tpl)
 			}
 		}
+	}
+}
+
+// resolves checks that the defaults of a template fit its params. The value of
+// one that has none is a text.
+func resolves(t *testing.T, tpl *Template) {
+	t.Helper()
+	given := map[string]any{}
+	for _, p := range tpl.Params {
+		if p.Default == nil && !p.Optional && p.Generate == nil {
+			given[p.Name] = "x"
+		}
+	}
+	env := lang.Env{"grant": map[string]any{"account": "jit-x", "id": "g-1"}, "device": map[string]any{}}
+	made := func(n int, _ []string) (secret.Value, error) { return secret.New(strings.Repeat("x", n)), nil }
+	if _, err := tpl.Resolve(nil, given, env, made); err != nil {
+		t.Errorf("%v\n%s", err, tpl.Body)
 	}
 }
 
