@@ -89,7 +89,8 @@ type PlannedObject struct {
 // nothing either: what steps would answer is unknown. With Conn it runs Before,
 // those read-only steps that nothing comes before which could change what they
 // read, and looks at the objects. Names that are later are not in r.Env, and only
-// known when r really runs. The error is what keeps r from being planned.
+// known when r really runs. A step that runner then skips may leave fewer batches
+// than are planned. The error is what keeps r from being planned.
 func Explain(ctx context.Context, r Run, later ...string) (*Plan, error) {
 	r.Observe, r.After = silent{}, nil
 	x := newRun(r)
