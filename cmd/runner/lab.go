@@ -41,8 +41,8 @@ type labJSON struct {
 
 func (a *app) labCommand() *cobra.Command {
 	return a.noun("lab", "throw-away machines to try runner on (Linux, root)",
-		"runner lab up web --into ./access\nrunner lab list\nrunner lab down web",
-		a.labUp(), a.labDown(), a.labList())
+		"runner lab up web --into ./access\nrunner lab shell web\nrunner lab list\nrunner lab down web",
+		a.labUp(), a.labShell(), a.labDown(), a.labList())
 }
 
 func (a *app) labUp() *cobra.Command {

@@ -52,6 +52,12 @@ func setupScript(env *testscript.Env) error {
 	}
 	env.Setenv("CLOSED", port)
 	env.Values[machines{}] = map[string]*lab.Machine{}
+	env.Defer(func() { // what a script that failed did not end
+		dirs, _ := filepath.Glob(filepath.Join(env.WorkDir, "*", "state", "lab", "*"))
+		for _, d := range dirs {
+			_ = lab.Down(context.Background(), d)
+		}
+	})
 	return l.Close()
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -71,13 +72,20 @@ func readParam(file string, stdin io.Reader) (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
 }
 
+// names returns which params are given, sorted.
+func (g givenParams) names() []string { return slices.Sorted(maps.Keys(g.values)) }
+
 // fit refuses secrets that stand on the command line, where every user of the
-// machine can read them, and wraps those that came from files.
+// machine can read them, wraps those that came from files, and takes lists
+// apart: at commas, or line by line when they came from a file.
 func (g givenParams) fit(t *template.Template) error {
 	for _, p := range t.Params {
 		v, given := g.values[p.Name]
 		if s, is := v.(string); is && p.Type.Kind != lang.SecretKind && strings.Contains(s, "PRIVATE KEY-----") {
 			return usagef("-p %s holds a private key, which is none of runner's business: give the public one, whose file ends with .pub", p.Name)
+		}
+		if text, is := v.(string); is && p.Type.Kind == lang.ListKind {
+			g.values[p.Name] = entries(text, slices.Contains(g.literal, p.Name))
 		}
 		if !given || p.Type.Kind != lang.SecretKind {
 			continue
@@ -90,4 +98,19 @@ func (g givenParams) fit(t *template.Template) error {
 		}
 	}
 	return nil
+}
+
+// entries returns the entries of a list; without text there are none.
+func entries(text string, literal bool) []any {
+	at := "\n"
+	if literal {
+		at = ","
+	}
+	list := []any{}
+	for e := range strings.SplitSeq(text, at) {
+		if e = strings.TrimSpace(e); e != "" {
+			list = append(list, e)
+		}
+	}
+	return list
 }

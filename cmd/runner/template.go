@@ -32,6 +32,8 @@ type templateJSON struct {
 	File        string      `json:"file"`
 	Hash        string      `json:"hash"`
 	Params      []paramJSON `json:"params"`
+	// Verified is what the latest verifications came to, one for each system.
+	Verified []verifiedJSON `json:"verified"`
 }
 
 // paramJSON is a value that a template takes.
@@ -44,9 +46,9 @@ type paramJSON struct {
 }
 
 func (a *app) templateCommand() *cobra.Command {
-	return a.noun("template", "look at templates, check them, run one",
-		"runner template list\nrunner template check\nrunner template run create/linux-user --device web-1 -p username=ana --check",
-		a.templateList(), a.templateCheck(), a.templateExplain(), a.templateRun(), a.templateDocs(), a.templateSchema())
+	return a.noun("template", "look at templates, check them, try them, run one",
+		"runner template list\nrunner template check\nrunner template verify create/linux-user\nrunner template run create/linux-user --device web-1 -p username=ana --check",
+		a.templateList(), a.templateShow(), a.templateCheck(), a.templateVerify(), a.templateExplain(), a.templateRun(), a.templateDocs(), a.templateSchema())
 }
 
 func (a *app) templateSchema() *cobra.Command {
@@ -76,17 +78,25 @@ func (a *app) templateList() *cobra.Command {
 		example: "runner template list\nrunner template list -o json",
 		long:    "A template of the workspace beats a shipped one of the same kind and name.",
 		exits:   []int{exitFile},
-		run: func(context.Context, []string) error {
+		run: func(ctx context.Context, _ []string) error {
 			lib, ps, err := a.templates()
 			if err != nil {
 				return err
 			}
+			stamps := a.stamps(ctx)
+			hash := func(kind template.Kind, name string) string {
+				if t, err := lib.Get(kind, name); err == nil {
+					return t.Hash
+				}
+				return ""
+			}
 			views := []templateJSON{}
-			t := table{head: []string{"TEMPLATE", "ORIGIN", "PLATFORM", "ENABLED", "DESCRIPTION"}}
+			t := table{head: []string{"TEMPLATE", "ORIGIN", "PLATFORM", "ENABLED", "VERIFIED", "DESCRIPTION"}}
 			for _, tpl := range lib.All() {
 				v := viewTemplate(tpl)
+				v.Verified = verifiedOf(tpl, stamps, hash)
 				views = append(views, v)
-				t.add(false, v.Kind+"/"+v.Name, v.Origin, v.Platform, strconv.FormatBool(v.Enabled), cut(oneLine(v.Description), 80))
+				t.add(false, v.Kind+"/"+v.Name, v.Origin, v.Platform, strconv.FormatBool(v.Enabled), verifiedText(v.Verified), cut(oneLine(v.Description), 80))
 			}
 			if err := a.answer(views, func(w io.Writer) { a.table(w, t) }); err != nil {
 				return err
@@ -193,39 +203,49 @@ func yamlFiles(path string) ([]string, error) {
 // findTemplate loads one template without reading the others: kind/name, or
 // the path of a file.
 func (a *app) findTemplate(name string) (*template.Template, error) {
-	reg, err := a.reg()
-	if err != nil {
-		return nil, err
-	}
-	if ext := filepath.Ext(name); (ext == ".yaml" || ext == ".yml") && exists(name) {
+	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return nil, usagef("%v", err)
 		}
-		t, ps := template.Load(name, text, reg)
-		return t, ps.Err()
+		return a.loadTemplate(name, "", text)
 	}
 	kind, base, found := strings.Cut(name, "/")
 	if !found || !slices.Contains(templateKinds, kind) {
 		return nil, usagef("template %q: name it by kind and name, such as create/linux-user, or by the path of its file", name)
 	}
-	w, err := a.workspace()
+	w, err := a.anyWorkspace()
 	if err != nil {
 		return nil, err
 	}
-	own := filepath.Join(w.dir, "templates", kind, base+".yaml")
-	if text, err := os.ReadFile(own); err == nil {
-		t, ps := template.Load(own, text, reg)
-		return t, ps.Err()
+	shipped := true
+	if w != nil {
+		own := filepath.Join(w.dir, "templates", kind, base+".yaml")
+		if text, err := os.ReadFile(own); err == nil {
+			return a.loadTemplate(own, template.Workspace, text)
+		}
+		// Only a template that the workspace does not have at all is a shipped one.
+		shipped = !exists(filepath.Join(w.dir, "templates", kind, base+".yml"))
 	}
-	// Only a template that the workspace does not have at all is a shipped one.
-	if !exists(filepath.Join(w.dir, "templates", kind, base+".yml")) {
+	if shipped {
 		if text, err := fs.ReadFile(templates.FS, kind+"/"+base+".yaml"); err == nil {
-			t, ps := template.Load("templates/"+kind+"/"+base+".yaml", text, reg)
-			return t, ps.Err()
+			return a.loadTemplate("templates/"+kind+"/"+base+".yaml", template.Shipped, text)
 		}
 	}
 	return a.searchTemplate(kind, base)
+}
+
+func (a *app) loadTemplate(file, origin string, text []byte) (*template.Template, error) {
+	reg, err := a.reg()
+	if err != nil {
+		return nil, err
+	}
+	t, ps := template.Load(file, text, reg)
+	if err := ps.Err(); err != nil {
+		return nil, err
+	}
+	t.Origin = origin
+	return t, nil
 }
 
 var templateKinds = []string{string(template.Create), string(template.Delete), string(template.Elevate)}

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,7 +153,7 @@ func (m *Machine) run(ctx context.Context, stdin string, argv []string) (string,
 	}
 	args := []string{"-t", strconv.Itoa(m.proc.Pid), "-m", "-u", "-i", "-p", "-r", "-w", "--"}
 	cmd := exec.CommandContext(ctx, "nsenter", append(args, argv...)...)
-	cmd.Env = []string{"PATH=" + binPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8", "TERM=dumb"}
+	cmd.Env = append(environment(), "TERM=dumb")
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -163,16 +164,42 @@ func (m *Machine) run(ctx context.Context, stdin string, argv []string) (string,
 		return out.String(), fmt.Errorf("lab: %s: %w", argv[0], context.Cause(ctx))
 	}
 	if x, ok := errors.AsType[*exec.ExitError](err); ok {
-		code := x.ExitCode()
-		if ws, ok := x.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			code = 128 + int(ws.Signal())
-		}
-		return out.String(), &ExecError{Argv: argv, Code: code, Stderr: errOut.String()}
+		return out.String(), &ExecError{Argv: argv, Code: exitCode(x), Stderr: errOut.String()}
 	}
 	if err != nil {
 		return out.String(), fmt.Errorf("lab: %s: %w", argv[0], err)
 	}
 	return out.String(), nil
+}
+
+// exitCode is the status of a program that did not end well, as a shell tells it.
+func exitCode(x *exec.ExitError) int {
+	if ws, ok := x.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return x.ExitCode()
+}
+
+// environment is what programs inside start with.
+func environment() []string {
+	shell := "/bin/sh"
+	if _, ok := find("bash"); ok {
+		shell = "/bin/bash"
+	}
+	return []string{"PATH=" + binPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=" + shell, "LANG=C.UTF-8"}
+}
+
+// Session is a program inside a machine with the streams of the caller.
+type Session struct {
+	Argv           []string // empty: a login shell in root's home
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Size returns the size of the caller's terminal; it is asked again whenever
+	// that changes. With it the program gets a terminal of the machine, to which
+	// Stdin and Stdout belong, and the caller's is to pass on every key. nil: the
+	// streams are the program's own.
+	Size func() (cols, rows int)
+	Term string // kind of the caller's terminal
 }
 
 // Stop ends every process and mount of the machine and, when they were temporary,

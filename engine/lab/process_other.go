@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"os/exec"
 )
@@ -23,3 +24,6 @@ func spawn(*exec.Cmd, bool) (process, chan struct{}, error) { return process{}, 
 func killGroup(*exec.Cmd) {}
 
 func privileged() bool { return false }
+
+// Attach runs a program inside the machine.
+func (m *Machine) Attach(context.Context, Session) (int, error) { return 0, errLinux }

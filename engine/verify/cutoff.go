@@ -7,10 +7,6 @@ import (
 	"runner/engine/grant"
 )
 
-// firstLook is the number from which calls only look at the device before
-// anything is changed.
-const firstLook = 1000000
-
 // cutOff are the cases in which a job is cut off at each of its steps.
 func (l *life) cutOff() []try {
 	var out []try
@@ -25,7 +21,7 @@ func (l *life) cutOff() []try {
 				if when == done {
 					how = "cut off when the step was done"
 				}
-				if when == done && job.kind == "create" && p.n >= firstLook {
+				if when == done && job.kind == "create" && p.n >= firstLook && p.n < firstProbe {
 					continue // it only looks: nothing would be removed, nor what hangs there be ended
 				}
 				out = append(out, try{name: job.kind + ", " + how, step: p.name, creates: true, do: func(ctx context.Context, s *stage) error {

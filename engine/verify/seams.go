@@ -228,9 +228,23 @@ func (s *stage) worker(c *cut) *worker {
 	return w
 }
 
+// Calls of the engine's own: from firstLook on they look at the device before
+// anything is changed, and surfaceName is what reads back.
+const (
+	firstLook   = 1000000
+	firstProbe  = 2000000
+	surfaceName = "surface"
+)
+
 // sawBegin notes a step that began, but for looks at what a step will change.
 func (w *worker) sawBegin(n int) {
 	p := point{n, w.names[n]}
+	switch {
+	case n >= firstLook && n < firstProbe:
+		p.name = "(look at what is there)"
+	case p.name == surfaceName:
+		p.name = "(read back what is left)"
+	}
 	if p.name != "" && !slices.Contains(w.began, p) {
 		w.began = append(w.began, p)
 	}

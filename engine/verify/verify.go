@@ -52,6 +52,14 @@ type Case struct {
 // OK reports whether nothing was wrong.
 func (c *Case) OK() bool { return c.Reason == "" }
 
+// Result is ok or failed.
+func (c *Case) Result() string {
+	if c.OK() {
+		return "ok"
+	}
+	return "failed"
+}
+
 // Report is what came of all.
 type Report struct {
 	Cases []Case
