@@ -379,4 +379,4 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 // controls reports whether a module runs here and not on the device.
-func controls(m *module.Module) bool { return m.Sh == "" }
+func controls(m *module.Module) bool { return m.Body() == "" }

@@ -49,7 +49,7 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 	later := func(root string) bool { return waiting[root] || x.view.later(root) }
 	it.step = transport.Step{
 		N: it.n, Name: st.Name, Mode: x.Mode, Timeout: st.Timeout, Retries: st.Retries, Delay: st.Delay,
-		Body:     transport.Body{Name: st.Module.Name, Text: st.Module.Sh},
+		Body:     transport.Body{Name: st.Module.Name, Text: st.Module.Body()},
 		Continue: st.OnError == "continue" || x.Mode == transport.Check,
 	}
 	if it.step.Timeout == 0 {

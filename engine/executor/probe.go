@@ -151,7 +151,7 @@ func (x *run) bindCall(it *item) {
 	}
 	it.step = transport.Step{
 		N: it.n, Name: it.name, Timeout: x.Timeout,
-		Body: transport.Body{Name: it.module.Name, Text: it.module.Sh, Lib: it.module.Lib(it.call.Args)},
+		Body: transport.Body{Name: it.module.Name, Text: it.module.Body(), Lib: it.module.Lib(it.call.Args)},
 	}
 	for _, f := range it.module.Args {
 		v, ok := it.call.Args[f.Name]

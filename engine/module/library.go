@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-//go:embed sh/*.sh
+//go:embed sh/*.sh ps/*.ps1
 var bodies embed.FS
 
 // library holds the definitions of functions and shared variables by name. A
@@ -22,12 +22,12 @@ type definition struct {
 	calls []string // definitions that text names
 }
 
-// read adds the definitions of a file of sh and returns what else is in it, both
+// read adds the definitions of a file and returns what else is in it, both
 // without comments and indentation, which would only be sent. A definition
 // begins at the start of a line and ends with that line, or with one that is
 // just "}" or "'".
 func (l library) read(name string) (string, error) {
-	b, err := bodies.ReadFile("sh/" + name + ".sh")
+	b, err := bodies.ReadFile(name)
 	if err != nil {
 		return "", fmt.Errorf("module: the body of %s: %w", name, err)
 	}
@@ -63,6 +63,14 @@ func (l library) read(name string) (string, error) {
 // begins returns what line begins to define and the line that ends it, which is
 // empty when that is line itself.
 func begins(line string) (name, end string) {
+	if f, ok := strings.CutPrefix(line, "function "); ok { // of PowerShell
+		if name, rest, _ := strings.Cut(f, "("); word(name) || word(strings.TrimSuffix(name, " {\n")) {
+			if name = strings.TrimSuffix(name, " {\n"); rest == "" || strings.HasSuffix(rest, ") {\n") {
+				end = "}\n"
+			}
+			return name, end
+		}
+	}
 	if name, rest, ok := strings.Cut(line, "() {"); ok && word(name) {
 		if rest == "\n" {
 			end = "}\n"

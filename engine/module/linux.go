@@ -14,7 +14,7 @@ func Linux() (*Registry, error) {
 	}
 	lib := library{}
 	for name := range strings.FieldsSeq("lib lib_remove lib_residue lib_file lib_run") {
-		rest, err := lib.read(name)
+		rest, err := lib.read("sh/" + name + ".sh")
 		if err != nil {
 			return nil, err
 		}
@@ -28,7 +28,7 @@ func Linux() (*Registry, error) {
 		}
 		m.Platform, m.library = "linux", lib
 		var err error
-		if m.Sh, err = lib.read(m.Name); err != nil {
+		if m.Sh, err = lib.read("sh/" + m.Name + ".sh"); err != nil {
 			return nil, err
 		}
 	}

@@ -92,6 +92,8 @@ type Module struct {
 	// Sh is the body in POSIX sh, for devices reached over SSH; see
 	// engine/module/README.md for what it may use. Empty: not on such devices.
 	Sh string
+	// Ps is the body in PowerShell, for Windows. A module has one or the other.
+	Ps string
 	// Unreached names functions of the body that a call with these arguments never
 	// comes to, so that they need not be sent. Absent arguments are not known yet.
 	Unreached func(Args) []string
@@ -101,6 +103,9 @@ type Module struct {
 	calls   []string // definitions that Sh itself names
 	library library  // those of all bodies
 }
+
+// Body returns the program that runs on the device, "" when there is none.
+func (m *Module) Body() string { return m.Sh + m.Ps }
 
 // Control is what a module on the controller is given.
 type Control struct {

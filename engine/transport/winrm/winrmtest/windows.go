@@ -24,6 +24,8 @@ type Body func(ctx context.Context, s *Step) error
 // are evaluated, too, and may use only what is around bodies.
 type Windows struct {
 	Bodies map[string]Body
+	// Accounts are what the cmdlets about accounts work on; nil: there are none.
+	Accounts *Accounts
 
 	mu        sync.Mutex
 	registry  map[string]string // values named p, by key
@@ -67,6 +69,11 @@ func (w *Windows) Handle(ctx context.Context, p *Pipeline) error {
 		return p.Write(psrp.Output, outward(v))
 	}}
 	m.Commands = w.commands()
+	m.Env = map[string]string{}
+	if w.Accounts != nil {
+		m.Env["computername"] = w.Accounts.Computer
+		w.Accounts.add(m.Commands)
+	}
 	m.Body = func(ctx context.Context, name string, c pseval.Call) (bool, error) {
 		body := w.Bodies[name]
 		if body == nil {
@@ -74,7 +81,13 @@ func (w *Windows) Handle(ctx context.Context, p *Pipeline) error {
 		}
 		return true, body(ctx, newStep(m, p, c))
 	}
-	params := map[string]any{}
+	property := func(name string, v any) *pseval.Object {
+		return &pseval.Object{Properties: map[string]any{name: v}}
+	}
+	params := map[string]any{
+		"psversiontable":   property("psversion", "5.1.20348.1"),
+		"executioncontext": property("sessionstate", property("languagemode", "FullLanguage")),
+	}
 	for _, a := range p.Commands[0].Parameters {
 		params[a.Name] = inward(a.Value)
 	}
@@ -160,10 +173,11 @@ func (w *Windows) commands() map[string]hostCommand {
 			return wait(ctx, time.Duration(ms)*time.Millisecond)
 		},
 		"test-path": func(_ context.Context, c pseval.Call) error {
+			path := fmt.Sprint(c.Named["literalpath"])
 			w.mu.Lock()
-			_, ok := w.registry[fmt.Sprint(c.Named["literalpath"])]
+			_, ok := w.registry[path]
 			w.mu.Unlock()
-			return c.Output(ok)
+			return c.Output(ok || w.Accounts.has(path))
 		},
 		"new-item": func(_ context.Context, c pseval.Call) error { return w.write(c.Named["path"], "", true) },
 		"set-itemproperty": func(_ context.Context, c pseval.Call) error {

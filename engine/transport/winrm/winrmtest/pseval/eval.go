@@ -8,13 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf16"
 
 	"runner/engine/secret"
 )
 
-// The values of scripts: nil, string, bool, int64, Char, []any, secret.Value,
-// *Hash, *Block, *Object and *ThrownError.
+// The values of scripts: nil, string, bool, int64, Char, []any, time.Time,
+// secret.Value, *Hash, *Block, *Object and *ThrownError.
 
 // Char is one UTF-16 unit.
 type Char uint16
@@ -88,6 +89,8 @@ type Machine struct {
 	// Output takes what the script writes.
 	Output func(any) error
 
+	// Env are the variables of the process, by lower-case name.
+	Env map[string]string
 	// PID is the number of the process that the script runs in.
 	PID int64
 
@@ -136,6 +139,12 @@ func (m *Machine) get(name string) any {
 	}
 	if strings.HasPrefix(name, "global:") {
 		return m.scopes[0][name]
+	}
+	if v, is := strings.CutPrefix(name, "env:"); is {
+		if value, ok := m.Env[v]; ok {
+			return value
+		}
+		return nil
 	}
 	for _, s := range slices.Backward(m.scopes) {
 		if v, ok := s[name]; ok {
@@ -205,6 +214,9 @@ func (m *Machine) statement(ctx context.Context, n *node, out func(any) error) e
 		v, err := m.value(ctx, n.kids[0])
 		if err != nil {
 			return err
+		}
+		if again, is := v.(*ThrownError); is {
+			return again
 		}
 		return &ThrownError{Message: text(v), ID: text(v)}
 	case "break":
@@ -381,6 +393,16 @@ func (m *Machine) command(ctx context.Context, n *node, out func(any) error) err
 	c := Call{Named: map[string]any{}, Output: out, Variable: func(name string) any { return m.get(strings.ToLower(name)) }}
 	for i := 0; i < len(n.kids); i++ {
 		k := n.kids[i]
+		if k.kind == "splat" {
+			h, ok := m.get(k.text).(*Hash)
+			if !ok {
+				return unsupported("@%s", k.text)
+			}
+			for _, key := range h.Keys {
+				c.Named[strings.ToLower(key)], _ = h.Get(key)
+			}
+			continue
+		}
 		if k.kind != "parameter" {
 			v, err := m.value(ctx, k)
 			if err != nil {
@@ -390,7 +412,7 @@ func (m *Machine) command(ctx context.Context, n *node, out func(any) error) err
 			continue
 		}
 		c.Named[k.text] = true
-		if i+1 < len(n.kids) && n.kids[i+1].kind != "parameter" && k.text != "force" {
+		if i+1 < len(n.kids) && n.kids[i+1].kind != "parameter" && n.kids[i+1].kind != "splat" && k.text != "force" {
 			v, err := m.value(ctx, n.kids[i+1])
 			if err != nil {
 				return err
@@ -491,7 +513,10 @@ func newObject(c Call) error {
 			return unsupported("a credential of these parts")
 		}
 		net := &Object{Properties: map[string]any{"password": s.Reveal()}}
-		return c.Output(&Object{Methods: map[string]func() any{"getnetworkcredential": func() any { return net }}})
+		return c.Output(&Object{
+			Properties: map[string]any{"username": parts[0], "password": s},
+			Methods:    map[string]func() any{"getnetworkcredential": func() any { return net }},
+		})
 	default:
 		return unsupported("an object of type %s", name)
 	}
@@ -542,6 +567,8 @@ func text(v any) string {
 		return string(utf16.Decode([]uint16{uint16(v)}))
 	case *ThrownError:
 		return v.Message
+	case time.Time:
+		return v.Format("01/02/2006 15:04:05")
 	case secret.Value:
 		return "System.Security.SecureString"
 	case []any:
@@ -562,7 +589,7 @@ func ordinal(a, b string) int64 {
 }
 
 // patterns are those of Go that mean the same in .NET.
-var patterns = regexp.MustCompile(`^(\\A|\\z|\[[A-Za-z0-9_.-]+\]|[-?+*])+$`)
+var patterns = regexp.MustCompile(`^(\\A|\\z|\[[A-Za-z0-9_.-]+\]|[-?+*A-Za-z])+$`)
 
 func match(s, pattern string) (bool, error) {
 	if !patterns.MatchString(pattern) {

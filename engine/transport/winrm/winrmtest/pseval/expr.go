@@ -2,7 +2,10 @@ package pseval
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"runner/engine/secret"
 )
@@ -103,6 +106,14 @@ func (m *Machine) cast(ctx context.Context, n *node) (any, error) {
 		return Char(i), nil
 	case n.text == "string" && isChar:
 		return text(c), nil
+	case n.text == "datetime":
+		if t, err := time.Parse("2006-01-02T15:04:05Z", text(v)); err == nil {
+			return t, nil
+		}
+	case n.text == "long":
+		if i, err := strconv.ParseInt(text(v), 10, 64); err == nil {
+			return i, nil
+		}
 	}
 	return nil, unsupported("a cast of %T to %s", v, n.text)
 }
@@ -137,7 +148,12 @@ func (m *Machine) part(ctx context.Context, n *node) (any, error) {
 		return hashPart(x, n, args)
 	case string:
 		return stringPart(x, n, args)
+	case time.Time:
+		return timePart(x, n, args)
 	case []any:
+		if n.kind == "member" && n.text == "count" {
+			return int64(len(x)), nil
+		}
 		if i, is := only[int64](args); is && n.kind == "index" {
 			if i < 0 || i >= int64(len(x)) {
 				return nil, nil
@@ -164,6 +180,19 @@ func (m *Machine) part(ctx context.Context, n *node) (any, error) {
 		}
 	}
 	return nil, unsupported("%s %s of %T", n.kind, n.text, o)
+}
+
+// timePart is of a DateTime in UTC.
+func timePart(t time.Time, n *node, args []any) (any, error) {
+	switch format, _ := only[string](args); {
+	case n.kind == "method" && n.text == "touniversaltime" && len(args) == 0:
+		return t.UTC(), nil
+	case n.kind == "method" && n.text == "tostring" && format == "s":
+		return t.Format("2006-01-02T15:04:05"), nil
+	case n.kind == "member" && n.text == "ticks":
+		return (t.Unix()+62135596800)*10_000_000 + int64(t.Nanosecond()/100), nil
+	}
+	return nil, unsupported("%s %s of a time", n.kind, n.text)
 }
 
 // only returns the only argument when it is of that type.
@@ -320,7 +349,7 @@ func split(op string, a, b any) (any, error) {
 	s, isText := a.(string)
 	switch {
 	case !ok:
-	case op == "-split" && isText && (sep == " " || sep == "\n"):
+	case op == "-split" && isText && (sep == " " || sep == "\n" || sep == ","):
 		out := []any{}
 		for part := range strings.SplitSeq(s, sep) {
 			out = append(out, part)
@@ -340,6 +369,9 @@ func arithmetic(op string, a, b any) (any, error) {
 	if s, is := a.(string); is && op == "+" {
 		return s + text(b), nil
 	}
+	if l, is := a.([]any); is && op == "+" {
+		return append(slices.Clone(l), items(b)...), nil
+	}
 	x, okA := a.(int64)
 	y, okB := b.(int64)
 	if !okA || !okB {
@@ -356,6 +388,8 @@ func arithmetic(op string, a, b any) (any, error) {
 		return x > y, nil
 	case "-le":
 		return x <= y, nil
+	case "-ge":
+		return x >= y, nil
 	}
 	return nil, unsupported("%s", op)
 }

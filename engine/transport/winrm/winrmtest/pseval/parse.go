@@ -301,7 +301,7 @@ func (p *parser) pipeline() *node {
 func (p *parser) command() *node {
 	n := &node{kind: "command", at: p.i}
 	start := p.i
-	for letter(p.peek()) || digit(p.peek()) || p.peek() == '-' {
+	for letter(p.peek()) || digit(p.peek()) || p.peek() == '-' || p.peek() == '.' {
 		p.i++
 	}
 	n.text = strings.ToLower(p.src[start:p.i])
@@ -315,6 +315,9 @@ func (p *parser) command() *node {
 		case c == '-' && p.i+1 < len(p.src) && letter(p.src[p.i+1]):
 			p.i++
 			n.kids = append(n.kids, &node{kind: "parameter", text: strings.ToLower(p.word())})
+		case c == '@' && p.i+1 < len(p.src) && letter(p.src[p.i+1]):
+			p.i++
+			n.kids = append(n.kids, &node{kind: "splat", text: strings.ToLower(p.word())})
 		default:
 			n.kids = append(n.kids, p.argument())
 		}
@@ -345,7 +348,7 @@ func (p *parser) argument() *node {
 // binary operators by precedence, as in about_Operator_Precedence.
 var binary = [][]string{
 	{"-and", "-or"},
-	{"-eq", "-ne", "-gt", "-lt", "-le", "-cmatch", "-cnotmatch", "-is", "-join", "-split"},
+	{"-eq", "-ne", "-gt", "-lt", "-ge", "-le", "-cmatch", "-cnotmatch", "-is", "-join", "-split"},
 	{"+", "-"},
 }
 
@@ -498,7 +501,7 @@ func (p *parser) inner() *node {
 // variable reads what follows a dollar sign.
 func (p *parser) variable() *node {
 	name := strings.ToLower(p.word())
-	if p.peek() == ':' && name == "global" {
+	if p.peek() == ':' && (name == "global" || name == "env") {
 		p.i++
 		name += ":" + strings.ToLower(p.word())
 	}

@@ -1,0 +1,192 @@
+package module
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"runner/engine/lang"
+)
+
+// Windows returns the registry of the modules that templates for Windows may call.
+func Windows() (*Registry, error) {
+	ms, err := windowsModules()
+	if err != nil {
+		return nil, err
+	}
+	return NewRegistry(append(ms, assert(), setFact(), debug(), fail(), revert())...)
+}
+
+func windowsModules() ([]*Module, error) {
+	ms := []*Module{
+		winFacts(), winUser(), winUserInfo(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(),
+	}
+	lib := library{}
+	rest, err := lib.read("ps/lib.ps1")
+	if err != nil {
+		return nil, err
+	}
+	if rest != "" {
+		return nil, fmt.Errorf("module: lib.ps1 does more than define: %s", rest)
+	}
+	for _, m := range ms {
+		m.Platform, m.library = "windows", lib
+		if m.Ps, err = lib.read("ps/" + m.Name + ".ps1"); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range ms {
+		m.calls = lib.named(m.Ps)
+	}
+	for _, d := range lib {
+		d.calls = lib.named(d.text)
+	}
+	return ms, nil
+}
+
+var (
+	winName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,18}[A-Za-z0-9_-]$`)
+	// winGroupName is a name that Get-LocalGroup does not take for a pattern.
+	winGroupName = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,255}$`)
+	sid          = regexp.MustCompile(`^S-1-[0-9]+(-[0-9]+){1,14}$`)
+)
+
+// checkWinName refuses names that Windows would not give to an account.
+func checkWinName(a Args, arg string) error {
+	if n := a.String(arg); has(a, arg) && !winName.MatchString(n) {
+		return fmt.Errorf("%s %q is no name of a local account; it has 2 to 20 letters, digits, dots, dashes and underscores, and must match %s", arg, n, winName)
+	}
+	return nil
+}
+
+func checkSID(a Args) error {
+	if s := a.String("sid"); has(a, "sid") && !sid.MatchString(s) {
+		return fmt.Errorf("sid %q is no SID; one looks like S-1-5-21-1004336348-1177238915-682003330-1001", s)
+	}
+	return nil
+}
+
+// checkWinGroup refuses what is neither a name of a local group nor a SID.
+func checkWinGroup(name string) error {
+	if !sid.MatchString(name) && !winGroupName.MatchString(name) {
+		return fmt.Errorf("%q is neither the name of a local group nor a SID such as S-1-5-32-544", name)
+	}
+	return nil
+}
+
+// checkWinTime refuses what is no UTC time to the second, and no word.
+func checkWinTime(a Args, arg string, words ...string) error {
+	s := a.String(arg)
+	if s == "" || slices.Contains(words, s) {
+		return nil
+	}
+	if _, err := time.Parse("2006-01-02T15:04:05Z", s); err != nil {
+		return fmt.Errorf("%s %q must be a time in UTC such as 2026-11-21T12:00:00Z, or %s", arg, s, strings.Join(words, " or "))
+	}
+	return nil
+}
+
+// checkShort refuses texts that Windows cuts or refuses.
+func checkShort(a Args, arg string, limit int) error {
+	if s := a.String(arg); len([]rune(s)) > limit {
+		return fmt.Errorf("%s has %d characters, Windows takes %d", arg, len([]rune(s)), limit)
+	}
+	return nil
+}
+
+// checkOne refuses calls that name nothing.
+func checkOne(a Args, args ...string) error {
+	for _, arg := range args {
+		if _, known := a[arg]; !known || has(a, arg) { // not known yet, or given
+			return nil
+		}
+	}
+	return errors.New("one of " + strings.Join(args, ", ") + " is needed")
+}
+
+var (
+	winNameField = Field{Name: "name", Type: lang.String, Required: true, Doc: "account name, at most 20 characters", Example: "'{{ params.username }}'"}
+	winSIDField  = Field{Name: "sid", Type: lang.String, Default: "", Doc: "SID of the account", Example: "'{{ created.outputs.sid }}'"}
+)
+
+// winFacts reads what kind of device this is.
+func winFacts() *Module {
+	return &Module{
+		Name:     "win_facts",
+		Summary:  "Read what kind of Windows this is: versions, role, clock, language mode, pending reboot",
+		Examples: []string{"name: Look at the host\nregister: host\nwin_facts:"},
+		ReadOnly: true,
+		Outputs: []Field{
+			{Name: "hostname", Type: lang.String, Doc: "name of the computer"},
+			{Name: "os", Type: lang.String, Doc: "name of the system, in its language"},
+			{Name: "version", Type: lang.String, Doc: "its version, such as 10.0.20348"},
+			{Name: "domain", Type: lang.String, Doc: "domain or workgroup"},
+			{Name: "domain_role", Type: lang.Int, Doc: "0 to 3: workstation or server, alone or member; 4 and 5: domain controller"},
+			{Name: "controller", Type: lang.Bool, Doc: "it is a domain controller, which has no local accounts"},
+			{Name: "powershell", Type: lang.String, Doc: "version of PowerShell"},
+			{Name: "language_mode", Type: lang.String, Doc: "FullLanguage or ConstrainedLanguage"},
+			{Name: "user", Type: lang.String, Doc: "account that the steps run as"},
+			{Name: "local_accounts", Type: lang.Bool, Doc: "the cmdlets for local accounts are there"},
+			{Name: "clock", Type: lang.Int, Doc: "the device's clock, seconds since 1970"},
+			{Name: "pending_reboot", Type: lang.Bool, Doc: "Windows waits for a reboot"},
+			{Name: "pending", Type: listOf, Doc: "what for: components, updates, files"},
+		},
+	}
+}
+
+// winUserInfo reads what there is of an account and changes nothing.
+func winUserInfo() *Module {
+	return &Module{
+		Name:    "win_user_info",
+		Summary: "Read what there is of a local account, by name or by SID",
+		Examples: []string{
+			"name: Look at the account\nregister: who\nwin_user_info: '{{ params.username }}'",
+		},
+		ReadOnly: true,
+		Free:     "name",
+		Args: []Field{
+			{Name: "name", Type: lang.String, Default: "", Doc: "account name", Example: "'{{ params.username }}'"},
+			winSIDField,
+		},
+		Outputs: []Field{
+			{Name: "exists", Type: lang.Bool, Doc: "the account is there"},
+			{Name: "name", Type: lang.String, Doc: "its name"},
+			{Name: "sid", Type: lang.String, Doc: "its SID; the one asked for when it is not there"},
+			{Name: "enabled", Type: lang.Bool, Doc: "it is not disabled"},
+			{Name: "description", Type: lang.String, Doc: "its description"},
+			{Name: "full_name", Type: lang.String, Doc: "its full name"},
+			{Name: "expires", Type: lang.String, Doc: "never, or the UTC time from which it is expired; empty when it is not there"},
+			{Name: "last_logon", Type: lang.String, Doc: "UTC time of the last logon; empty when there was none"},
+			{Name: "groups", Type: listOf, Doc: "SIDs of the local groups it is in"},
+			{Name: "profile", Type: lang.String, Doc: "folder of its profile; empty before the first logon"},
+			{Name: "logged_in", Type: lang.Bool, Doc: "its profile is in use"},
+		},
+		Check: func(a Args) error {
+			return first(checkOne(a, "name", "sid"), checkWinName(a, "name"), checkSID(a))
+		},
+	}
+}
+
+// winLogonCheck finds out whether a password works.
+func winLogonCheck() *Module {
+	return &Module{
+		Name:    "win_logon_check",
+		Summary: "Check that a local account can log on, by one network logon at the device's own WinRM service",
+		Examples: []string{
+			"name: The password works\nregister: logon\nwin_logon_check: {name: '{{ params.username }}', password: '{{ params.password }}'}\nfailed_when: not logon.valid",
+		},
+		ReadOnly: true,
+		Args: []Field{
+			winNameField,
+			{Name: "password", Type: lang.Secret, Required: true, Doc: "its password; a wrong one counts as a failed logon", Example: "'{{ params.password }}'"},
+		},
+		Outputs: []Field{
+			{Name: "valid", Type: lang.Bool, Doc: "the logon succeeded"},
+			{Name: "reason", Type: lang.String, Doc: "what Windows said when it did not, in its language"},
+		},
+		Check: func(a Args) error { return checkWinName(a, "name") },
+	}
+}
