@@ -67,9 +67,11 @@ var known = map[string]bool{
 	"/run/sudo":         true, "/run/sudo/ts": true, // folders of sudo's own
 }
 
-// ourSession is how sshd calls the sessions in which runner itself is logged
-// in. What runs in them has other names.
-const ourSession = "sshd: " + labAccount
+// ourSession tells the sessions of sshd in which runner itself is logged in.
+// What runs in them has other names.
+func (p process) ourSession() bool {
+	return strings.HasPrefix(p.args, "sshd: "+labAccount) || strings.HasPrefix(p.args, "sshd: root")
+}
 
 func newLook() *look {
 	return &look{files: map[string]*file{}, procs: map[string]process{}}
@@ -199,7 +201,7 @@ func (l *look) processes(root string) error {
 		if args, err := os.ReadFile(dir + "/cmdline"); err == nil && len(args) > 0 {
 			p.args = strings.TrimSpace(string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
 		}
-		if strings.HasPrefix(p.args, ourSession) {
+		if p.ourSession() {
 			continue
 		}
 		if status, err := os.ReadFile(dir + "/status"); err == nil {

@@ -13,12 +13,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"runner/engine/lab"
 	"runner/engine/module"
 	"runner/engine/template"
 )
@@ -102,10 +104,21 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	start := time.Now()
 	v := &run{cfg: &cfg}
 	r, err := v.all(ctx)
-	if r != nil {
-		r.Took = time.Since(start)
+	if err != nil {
+		v.forsake(context.WithoutCancel(ctx))
+		return nil, err
 	}
-	return r, err
+	r.Took = time.Since(start)
+	return r, nil
+}
+
+// forsake ends the machine that was kept: nobody will be told of it.
+func (v *run) forsake(ctx context.Context) {
+	if v.kept == "" {
+		return
+	}
+	_ = lab.Down(ctx, v.kept) // one that does not end shows in runner lab list
+	_ = os.RemoveAll(v.kept)
 }
 
 func (c *Config) check() error {
