@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"strings"
 	"testing"
 
 	"runner/engine/transport"
@@ -60,5 +61,48 @@ func TestOnlyABatchOfAScopeHasAProgressFile(t *testing.T) {
 		if got := r.output(1, transport.Stdout); err != nil || got != want {
 			t.Errorf("scope %q: %q, %v", scope, got, err)
 		}
+	}
+}
+
+// A body may keep what it has read for as long as $_turn stays the same: within
+// a batch, but not in its next attempt nor in the next batch.
+func TestEveryBatchAndAttemptIsATurnOfItsOwn(t *testing.T) {
+	t.Parallel()
+	c := connTo(t, dialer(t), config(t, machine(t, ""), "root"))
+	again := sh(2, `echo "$_turn"`)
+	again.Retries, again.Until = 2, transport.Const(false)
+	again.Continue = true
+	seen := map[string]int{}
+	for range 2 {
+		var r record
+		if err := c.Run(t.Context(), transport.Batch{Steps: []transport.Step{sh(1, `echo "$_turn"`), again, sh(3, `echo "$_turn"`)}}, r.sink); err != nil {
+			t.Fatal(err)
+		}
+		for n := 1; n <= 3; n++ {
+			for turn := range strings.FieldsSeq(r.output(n, transport.Stdout)) {
+				seen[turn]++
+			}
+		}
+	}
+	// Per batch: the first step and the first attempt share one, the last attempt
+	// and the last step another.
+	if len(seen) != 6 {
+		t.Errorf("turns %v, want 6 different ones", seen)
+	}
+}
+
+// What the server says it is stands in the prelude, whatever it says.
+func TestPeerIsTextOnly(t *testing.T) {
+	t.Parallel()
+	var r record
+	if err := connTo(t, dialer(t), config(t, machine(t, ""), "root")).Run(t.Context(), transport.Batch{Steps: []transport.Step{sh(1, `echo "$_peer"`)}}, r.sink); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.output(1, transport.Stdout); !strings.HasPrefix(got, "SSH-2.0-OpenSSH_") {
+		t.Errorf("the peer is %q", got)
+	}
+	line, _, _ := strings.Cut(newPrelude("n", "SSH-2.0-x'; reboot; '$(id)`id`\"\\\n%NONCE%\x1e", true), "__env() {")
+	if _, got, _ := strings.Cut(line, "_peer="); got != "'SSH-2.0-x   reboot     id  id     NONCE  ' _turn=0\n" {
+		t.Errorf("the prelude says %q", got)
 	}
 }
