@@ -151,4 +151,14 @@ func TestKeyExpiryTakesTheFormThatSshdKnows(t *testing.T) {
 	delete(key, "expires")
 	d.sh(t, "echo 'AuthorizedKeysFile /etc/ssh/keys/%u' >>/etc/ssh/sshd_config; sed -i 's|^AuthorizedKeysFile .ssh.*||' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/* 2>/dev/null || true; rm -rf /home/"+acct+"/.ssh")
 	d.refused(t, "authorized_key", key, "does not read")
+	// Also after a step that read the databases for something else.
+	for _, before := range []call{
+		{mode: "apply", name: "user_info", args: account("brief", true)},
+		{mode: "apply", name: "password", args: module.Args{"user": acct, "password": "Canary-1"}},
+	} {
+		rs := d.runAll(t, []call{before, {mode: "apply", name: "authorized_key", args: key}})
+		if rs[1].rc == 0 || !strings.Contains(rs[1].stdout, "does not read") {
+			t.Errorf("after %s: exit %d, %s", before.name, rs[1].rc, rs[1].stdout)
+		}
+	}
 }

@@ -50,6 +50,12 @@ sudoers:
 			}
 			return first(checkTime(a, "not_after", "never"), checkKnown(a, "user"))
 		},
+		Unreached: func(a Args) []string {
+			if a.String("state") == "absent" {
+				return []string{"su_write"}
+			}
+			return nil
+		},
 		Objects: func(a Args) []Object {
 			o := Object{ID: "linux:file:/etc/sudoers.d/" + a.String("file")}
 			if a.String("state") != "absent" {

@@ -114,6 +114,8 @@ case $v_type in ssh-* | ecdsa-* | sk-*) ;; *) lib_no "not a public key: it begin
 case $v_type in *[!a-z0-9@.-]*) lib_no "not a public key type: '$v_type'"; return 1 ;; esac
 case $v_b64 in '' | *[!A-Za-z0-9+/=]*) lib_no "not a public key: its second word is not base64"; return 1 ;; esac
 v_blob="$v_type $v_b64"
+# Only a scan without uid tells where sshd looks for keys.
+case $lib_for in "$_turn $a_user 0") ;; *) lib_stale ;; esac
 lib_scan "$a_user" 0
 if [ -z "$v_pwline" ]; then lib_nss "$a_user"; lib_split "$v_line"; v_pwline=$v_line; fi
 if [ -z "$v_pwline" ]; then
@@ -146,8 +148,7 @@ v_line="$v_opt${a_options:+${v_opt:+,}$a_options}"
 v_line="$v_line${v_line:+ }$v_blob $a_comment"
 v_want=$v_line
 # A line that sshd never reads would be a key that never works.
-v_paths=$(grep -shi '^[[:space:]]*AuthorizedKeysFile' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf)
-case $v_paths in '' | *.ssh/authorized_keys*) ;; *) lib_no "sshd of this device does not read ~/.ssh/authorized_keys: $v_paths"; return 1 ;; esac
+case $v_keysfile in '' | *.ssh/authorized_keys*) ;; *) lib_no "sshd of this device does not read ~/.ssh/authorized_keys: $v_keysfile"; return 1 ;; esac
 if [ "$M" = check ]; then
   ak_run read || { lib_no "$v_home/.ssh: $v_why"; return 1; }
   lib_diff 0 "$v_mine" "$v_want"

@@ -49,12 +49,18 @@ lib_hits= lib_for=
 # changes them, that lets others do so, or that waits.
 lib_stale() { lib_hits= lib_for=; }
 
-# lib_grep NAME UID: reads all lines of the databases that may concern either.
+# lib_grep NAME UID: reads all lines of the databases that may concern either,
+# and without UID those that say where sshd looks for keys.
 lib_grep() {
   lib_re "${1:-0}"
-  v_pat="^$v_re:|[:,]$v_re(,|:|\$)"
-  if [ "${2:-0}" -gt 0 ] 2>/dev/null; then v_pat="$v_pat|^[^:]*:[^:]*:([^:]*:)?$2:"; fi
-  lib_hits=$(grep -sHE -- "$v_pat" /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid)
+  v_pat="^$v_re:|[:,]$v_re(,|:|\$)" v_f=
+  if [ "${2:-0}" -gt 0 ] 2>/dev/null; then
+    v_pat="$v_pat|^[^:]*:[^:]*:([^:]*:)?$2:"
+  else
+    v_pat="$v_pat|^[[:space:]]*[Aa][Uu][Tt][Hh][Oo][Rr][Ii][Zz][Ee][Dd][Kk][Ee][Yy][Ss][Ff][Ii][Ll][Ee]"
+    v_f='/etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf'
+  fi
+  lib_hits=$(grep -sHE -- "$v_pat" /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid $v_f)
   lib_for=
   if [ -n "$_turn" ]; then lib_for="$_turn $1 ${2:-0}"; fi
 }
@@ -64,7 +70,8 @@ lib_grep() {
 # Sets v_pwline v_spline v_grline v_gsline v_subuid v_subgid (lines of
 # exactly NAME), v_member and v_gsmember (groups that list NAME, blank on both
 # sides), v_byuid (other names with UID), v_bygid (other names whose group is
-# UID), and splits v_pwline and v_spline.
+# UID), v_keysfile (lines of sshd's AuthorizedKeysFile; of a scan that was made
+# without UID only), and splits v_pwline and v_spline.
 lib_scan() {
   case $lib_for in
   "$_turn $1 ${2:-0}") ;;
@@ -72,8 +79,11 @@ lib_scan() {
   *) lib_grep "$1" "$2" ;;
   esac
   v_pwline= v_spline= v_grline= v_gsline= v_subuid= v_subgid= v_member=' ' v_gsmember=' ' v_byuid= v_bygid=
-  v_uid= v_gid= v_gecos= v_home= v_shell= v_pwhash= v_spexp= v_asked=${2:-0}
-  while IFS= read -r v_l; do
+  v_uid= v_gid= v_gecos= v_home= v_shell= v_pwhash= v_spexp= v_asked=${2:-0} v_keysfile=
+  # Expansions, because read takes a text apart byte by byte.
+  v_lines=$lib_hits$lib_nl
+  while [ -n "$v_lines" ]; do
+    v_l=${v_lines%%"$lib_nl"*} v_lines=${v_lines#*"$lib_nl"}
     v_f=${v_l%%:*} v_l=${v_l#*:}
     case $v_f:$v_l in
     /etc/passwd:"$1":*) v_pwline=$v_l ;;
@@ -90,15 +100,14 @@ lib_scan() {
       ;;
     esac
     case $v_f in
+    /etc/ssh/*) case $v_l in *[Kk][Ee][Yy][Ss][Ff][Ii][Ll][Ee]*) v_keysfile="$v_keysfile$v_l$lib_nl" ;; esac ;;
     /etc/group) case ",${v_l##*:}," in *",$1,"*) v_member="$v_member${v_l%%:*} " ;; esac ;;
     /etc/gshadow)
       v_r=${v_l#*:*:}
       case ",${v_r%%:*},${v_r#*:}," in *",$1,"*) v_gsmember="$v_gsmember${v_l%%:*} " ;; esac
       ;;
     esac
-  done <<EOF
-$lib_hits
-EOF
+  done
   lib_split "$v_pwline"
   if [ -n "$v_spline" ]; then
     v_r=${v_spline#*:} v_pwhash=${v_r%%:*} v_r=${v_r#*:*:*:*:*:*:} v_spexp=${v_r%%:*}
@@ -209,14 +218,21 @@ lib_retry() {
   done
 }
 
-# lib_procs UID [RANGES]: v_procs = pids of the processes with UID as any of
-# their uids, and of those inside RANGES (START:COUNT ..., as in subuid), but
-# zombies.
+# lib_procs UID [RANGES [DIRECTORY]]: v_procs = pids of the processes with UID as
+# any of their uids, and of those inside RANGES (START:COUNT ..., as in subuid),
+# but zombies. v_unmounted is DIRECTORY unless something is mounted there.
 lib_procs() {
-  v_procs=
-  for v_p in $(grep -ls "^Uid:.*[[:space:]]$1\([[:space:]]\|\$\)" /proc/[0-9]*/status); do
-    v_p=${v_p#/proc/} v_p=${v_p%/status}
-    lib_alive "$v_p" && v_procs="$v_procs $v_p"
+  v_procs= v_unmounted=$3
+  v_lines=$(grep -sH -e "^Uid:.*[[:space:]]$1\([[:space:]]\|\$\)" ${3:+-e "^[^ ]* $3[/ ]"} /proc/[0-9]*/status ${3:+/proc/self/mounts})$lib_nl
+  while [ -n "$v_lines" ]; do
+    v_l=${v_lines%%"$lib_nl"*} v_lines=${v_lines#*"$lib_nl"}
+    case $v_l in
+    /proc/self/mounts:*) v_unmounted= ;;
+    /proc/*/status:Uid:*)
+      v_p=${v_l#/proc/} v_p=${v_p%%/*}
+      lib_alive "$v_p" && v_procs="$v_procs $v_p"
+      ;;
+    esac
   done
   for v_range in $2; do
     v_lo=${v_range%%:*} v_n=${v_range#*:}
@@ -260,14 +276,15 @@ lib_noted() {
   done
 }
 
-# lib_kill UID SECONDS [RANGES]: ends every process of UID: TERM, SECONDS of
-# grace, then KILL until none is left. v_killed lists them; 1 when some stay,
-# which v_procs then names.
+# lib_kill UID SECONDS [RANGES [DIRECTORY]]: ends every process of UID: TERM,
+# SECONDS of grace, then KILL until none is left. v_killed lists them; 1 when some
+# stay, which v_procs then names. When there was none, v_unmounted is as above.
 lib_kill() {
   v_killed= v_round=0 v_procs=
   if ! [ "$1" -gt 0 ]; then return 1; fi
-  lib_procs "$1" "$3"
+  lib_procs "$1" "$3" "$4"
   if [ -z "$v_procs" ]; then return 0; fi
+  v_unmounted=
   lib_noted
   lib_stale
   kill -TERM $v_procs 2>/dev/null

@@ -110,6 +110,9 @@ EOF
 lib_rmtree() {
   lib_stale
   lib_mounts "$1" || return 1
+  lib_rm "$1"
+}
+lib_rm() {
   if rm -rf -- "$1" 2>/dev/null && [ ! -e "$1" ]; then return 0; fi
   if command -v chattr >/dev/null 2>&1; then chattr -R -f -i -a "$1" >/dev/null 2>&1; fi
   chmod -R u+rwx "$1" 2>/dev/null
@@ -119,7 +122,7 @@ lib_rmtree() {
 
 # lib_rmhome HOME UID: deletes a home directory that belongs to the account:
 # owned by UID, or by root and named like the account (useradd was killed before
-# it gave the directory away). v_kept says why another one stays.
+# it gave the directory away), after lib_kill. v_kept says why another one stays.
 lib_rmhome() {
   case $1 in *[!A-Za-z0-9_./@+-]* | */../* | */.. | */./*) v_kept="home $1: not a plain path"; return 0 ;; esac
   case $1 in /*/?*) ;; *) v_kept="home $1: not a home of its own"; return 0 ;; esac
@@ -130,7 +133,7 @@ lib_rmhome() {
     v_kept="home $1 belongs to uid $v_owner"
     return 0
   fi
-  lib_rmtree "$1" && v_gone=1
+  if [ "$v_unmounted" = "$1" ]; then lib_stale; lib_rm "$1"; else lib_rmtree "$1"; fi && v_gone=1
 }
 
 # lib_rmmail NAME UID: deletes the mail spool of an account.

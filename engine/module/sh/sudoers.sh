@@ -71,6 +71,57 @@ su_check() {
   if [ $v_rc -ne 0 ]; then lib_no "cannot write $v_tmp"; return 1; fi
   v_err=$(visudo -cf "$v_tmp" 2>&1)
 }
+su_write() {
+  case $v_have in
+  '' | "$su_mark$lib_nl"*) ;;
+  *) lib_no "$v_path exists and is not ours: it stays"; return 1 ;;
+  esac
+  if ! command -v visudo >/dev/null 2>&1; then lib_no "there is no visudo on this device: sudo is not installed"; return 1; fi
+  if [ ! -d /etc/sudoers.d ]; then lib_no "there is no folder /etc/sudoers.d on this device"; return 1; fi
+  v_stamp= v_known=true
+  if [ -n "$a_not_after" ] && [ "$a_not_after" != never ]; then
+    lib_epoch "$a_not_after" || return 1
+    lib_stamp "$v_epoch"
+  fi
+  v_when=$v_stamp
+  su_text "$v_when" || return 1
+  if [ "$v_text" = "$v_have" ]; then
+    _out not_after_supported true
+    return 0
+  fi
+  if [ "$M" = check ]; then lib_diff 0 "$v_have" "$v_text"; _changed; _say "would write $v_path"; return 0; fi
+  su_tmp
+  if ! su_check; then
+    v_first=$v_err
+    rm -f "$v_tmp"
+    if [ -z "$v_when" ]; then lib_no "visudo: $v_err"; return 1; fi
+    # Only a sudo that does not know NOTAFTER accepts the rule without it.
+    su_text ''
+    if ! su_check; then rm -f "$v_tmp"; lib_no "visudo: $v_first"; return 1; fi
+    v_known=false
+    if [ "$v_text" = "$v_have" ]; then rm -f "$v_tmp"; _out not_after_supported false; return 0; fi
+  fi
+  _out not_after_supported $v_known
+  lib_diff 0 "$v_have" "$v_text"
+  if ! mv -f "$v_tmp" "$v_path"; then rm -f "$v_tmp"; lib_no "cannot put $v_path into place"; return 1; fi
+  _changed
+  su_state
+  if [ "$v_known" = false ]; then _say "wrote $v_path; this sudo does not know NOTAFTER: the rule does not expire by itself"; else _say "wrote $v_path"; fi
+  if [ -n "$a_user" ]; then
+    v_back=$(sudo -n -l -U "$a_user" 2>&1)
+    v_rc=$?
+    case $v_back in
+    *"may run the following"*)
+      if [ -z "$v_when" ] || [ "$v_known" = false ]; then return 0; fi
+      case $v_back in *"NOTAFTER=${v_when}Z"*) return 0 ;; esac
+      ;;
+    esac
+    rm -f "$v_path"
+    su_state
+    lib_no "sudo does not honour the rule (exit $v_rc); is /etc/sudoers.d included? The file was taken away again: $v_back"
+    return 1
+  fi
+}
 case $a_file in '' | *[!A-Za-z0-9_-]*) lib_no "not a file name for sudoers.d: '$a_file' (want [A-Za-z0-9_-]+)"; return 1 ;; esac
 v_path=/etc/sudoers.d/$a_file
 # sudo ignores names with a dot. The name is always the same, so that whoever
@@ -90,52 +141,4 @@ if [ "$a_state" = absent ]; then
   _say "deleted $v_path"
   return 0
 fi
-case $v_have in
-'' | "$su_mark$lib_nl"*) ;;
-*) lib_no "$v_path exists and is not ours: it stays"; return 1 ;;
-esac
-if ! command -v visudo >/dev/null 2>&1; then lib_no "there is no visudo on this device: sudo is not installed"; return 1; fi
-if [ ! -d /etc/sudoers.d ]; then lib_no "there is no folder /etc/sudoers.d on this device"; return 1; fi
-v_stamp= v_known=true
-if [ -n "$a_not_after" ] && [ "$a_not_after" != never ]; then
-  lib_epoch "$a_not_after" || return 1
-  lib_stamp "$v_epoch"
-fi
-v_when=$v_stamp
-su_text "$v_when" || return 1
-if [ "$v_text" = "$v_have" ]; then
-  _out not_after_supported true
-  return 0
-fi
-if [ "$M" = check ]; then lib_diff 0 "$v_have" "$v_text"; _changed; _say "would write $v_path"; return 0; fi
-su_tmp
-if ! su_check; then
-  v_first=$v_err
-  rm -f "$v_tmp"
-  if [ -z "$v_when" ]; then lib_no "visudo: $v_err"; return 1; fi
-  # Only a sudo that does not know NOTAFTER accepts the rule without it.
-  su_text ''
-  if ! su_check; then rm -f "$v_tmp"; lib_no "visudo: $v_first"; return 1; fi
-  v_known=false
-  if [ "$v_text" = "$v_have" ]; then rm -f "$v_tmp"; _out not_after_supported false; return 0; fi
-fi
-_out not_after_supported $v_known
-lib_diff 0 "$v_have" "$v_text"
-if ! mv -f "$v_tmp" "$v_path"; then rm -f "$v_tmp"; lib_no "cannot put $v_path into place"; return 1; fi
-_changed
-su_state
-if [ "$v_known" = false ]; then _say "wrote $v_path; this sudo does not know NOTAFTER: the rule does not expire by itself"; else _say "wrote $v_path"; fi
-if [ -n "$a_user" ]; then
-  v_back=$(sudo -n -l -U "$a_user" 2>&1)
-  v_rc=$?
-  case $v_back in
-  *"may run the following"*)
-    if [ -z "$v_when" ] || [ "$v_known" = false ]; then return 0; fi
-    case $v_back in *"NOTAFTER=${v_when}Z"*) return 0 ;; esac
-    ;;
-  esac
-  rm -f "$v_path"
-  su_state
-  lib_no "sudo does not honour the rule (exit $v_rc); is /etc/sudoers.d included? The file was taken away again: $v_back"
-  return 1
-fi
+su_write

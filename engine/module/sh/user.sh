@@ -255,9 +255,11 @@ user_remove() {
 }
 
 user_delete() {
+  v_unmounted=
   if [ "$v_id" -ge 1000 ] || { [ "$a_system" = true ] && [ "$v_id" -gt 0 ]; }; then
     if lib_mine "$v_id"; then user_no "account $a_name is the one this session runs as"; return 1; fi
-    lib_kill "$v_id" 0 "$v_ranges" || { user_no "processes of $a_name do not end:$v_procs"; return 1; }
+    case $v_dir in *[!A-Za-z0-9_./@+-]*) v_f= ;; *) v_f=$v_dir ;; esac
+    lib_kill "$v_id" 0 "$v_ranges" "$v_f" || { user_no "processes of $a_name do not end:$v_procs"; return 1; }
   fi
   if [ "$a_remove_home" != false ]; then lib_rmhome "$v_dir" "$v_id" || { user_outputs; return 1; }; fi
   lib_rmmail "$a_name" "$v_id"
