@@ -27,8 +27,8 @@ func winGroup() *Module {
 			{Name: "exists", Type: lang.Bool, Doc: "the group is there now"},
 		},
 		Check: func(a Args) error {
-			if n := a.String("name"); has(a, "name") && !winGroupName.MatchString(n) {
-				return fmt.Errorf("name %q is no name of a local group; it must match %s", n, winGroupName)
+			if n := a.String("name"); has(a, "name") && !winGroupName(n) {
+				return fmt.Errorf("name %q is no name of a local group; it has at most 256 letters, digits, blanks, dots, dashes and underscores, the first a letter or digit", n)
 			}
 			return first(checkSID(a), checkLine(a, "description"), checkShort(a, "description", 48))
 		},
