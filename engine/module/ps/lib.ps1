@@ -48,6 +48,9 @@ function win_joined($group, $sid, $why) {
   return $false
 }
 
+# win_known INDEX OBJECT: the state of an account or a group, before and after.
+function win_known($i, $x) { if ($x) { _state $i "sid=$($x.SID)" } else { _state $i 'absent' } }
+
 # win_utc TIME: in UTC to the second, or never.
 function win_utc($t) {
   if ($null -eq $t) { return 'never' }

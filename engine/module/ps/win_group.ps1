@@ -1,11 +1,10 @@
 # A local group of our own. Its identity is the SID.
 function win_group_tell($g) {
+  win_known 0 $g
   if ($g) {
-    _state 0 "sid=$($g.SID)"
     _out 'exists' $true
     _out 'sid' "$($g.SID)"
   } else {
-    _state 0 'absent'
     _out 'exists' $false
     _out 'sid' "$($a.sid)"
   }
@@ -40,6 +39,7 @@ function win_group_absent($g) {
 }
 
 $g = win_groupof $a.name
+win_known 0 $g
 if ($M -eq 'probe') {
   win_group_tell $g
   return

@@ -15,6 +15,7 @@ foreach ($name in @($a.groups)) {
   $g = win_groupof $name
   $in = $false
   if ($g -and $sid) { $in = win_ismember $g $sid }
+  if ($in) { _state $i 'member' } else { _state $i 'absent' }
   $want = ($a.state -ne 'absent')
   if (-not $g) {
     $missing = $missing + $name
@@ -32,11 +33,11 @@ foreach ($name in @($a.groups)) {
           if (((win_id $_) -ne 'MemberExists') -and ((win_id $_) -ne 'MemberNotFound')) { throw $_ }
         }
         $in = win_ismember $g $sid
+        if ($in) { _state $i 'member' } else { _state $i 'absent' }
         if ($in -ne $want) { _fail 1 "the membership in $name did not change" }
       }
     }
   }
-  if ($in) { _state $i 'member' } else { _state $i 'absent' }
   $i = $i + 1
 }
 _out 'added' $added

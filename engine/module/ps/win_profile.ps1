@@ -18,9 +18,9 @@ if (($M -eq 'probe') -or ($a.state -ne 'absent')) {
 }
 if ($p -and $p.Special) { _fail 1 "$($a.sid) is an account of Windows itself" }
 if ($p) {
+  win_profile_tell $p
   _changed
   if ($M -eq 'check') {
-    win_profile_tell $p
     return
   }
   if ($p.Loaded) {

@@ -1,13 +1,12 @@
 # The local account: made, changed or taken away. Its identity is the SID.
 function win_user_tell($u, $created, $conflict) {
+  win_known 0 $u
   if ($u) {
-    _state 0 "sid=$($u.SID)"
     _out 'exists' $true
     _out 'sid' "$($u.SID)"
     _out 'enabled' $u.Enabled
     _out 'expires' (win_utc $u.AccountExpires)
   } else {
-    _state 0 'absent'
     _out 'exists' $false
     _out 'sid' "$($a.sid)"
     _out 'enabled' $false
@@ -112,6 +111,7 @@ function win_user_absent($u) {
 
 if (-not (Get-Command -Name Get-LocalUser -ErrorAction SilentlyContinue)) { _fail 1 'the module Microsoft.PowerShell.LocalAccounts is not there: it comes with Windows Server 2016, Windows 10 and later' }
 $u = win_account $a.name ''
+win_known 0 $u
 if ($M -eq 'probe') {
   win_user_tell $u $false $false
   return

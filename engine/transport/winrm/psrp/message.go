@@ -174,8 +174,11 @@ func (e *endpoint) messages(stream clixml.GUID, b []byte) ([]message, error) {
 	return out, nil
 }
 
-// decode reads the object of a message.
+// decode reads the object of a message. Some peers send nothing for $null.
 func (e *endpoint) decode(m message) (any, error) {
+	if len(m.body) == 0 {
+		return nil, nil
+	}
 	v, err := clixml.Decode(m.body, e.session.cipher())
 	if err != nil {
 		return nil, fmt.Errorf("psrp: message %#x: %w", uint32(m.typ), err)

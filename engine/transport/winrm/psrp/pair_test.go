@@ -447,6 +447,10 @@ func TestMessagesThatMakeNoSense(t *testing.T) {
 			t.Errorf("%s: %#v, %v", name, es, err)
 		}
 	}
+	empty, err := NewClient(ClientConfig{ID: pool}).Receive(clixml.GUID{}, cut(message{to: toClient, typ: pipelineOutput, pool: pool}))
+	if d := cmp.Diff([]Event{Record{Stream: Output}}, empty); err != nil || d != "" {
+		t.Errorf("nothing in the place of $null: %v\n%s", err, d)
+	}
 	for name, b := range map[string][]byte{
 		"to the client":     cut(message{to: toClient, typ: createPipeline, pool: pool, body: obj()}),
 		"no commands":       cut(message{to: toServer, typ: createPipeline, pool: pool, pipeline: clixml.GUID{3}, body: obj()}),

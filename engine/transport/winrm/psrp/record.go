@@ -161,7 +161,12 @@ func (r *InformationRecord) object() *clixml.Object {
 
 func readInformation(v any) *InformationRecord {
 	r := &InformationRecord{Data: clixml.Get(v, "MessageData"), Source: clixml.Text(clixml.Get(v, "Source")), User: clixml.Text(clixml.Get(v, "User"))}
-	r.At, _ = clixml.Get(v, "TimeGenerated").(time.Time)
+	switch at := clixml.Get(v, "TimeGenerated").(type) {
+	case time.Time:
+		r.At = at
+	case clixml.LocalTime:
+		r.At = at.Time
+	}
 	tags, _ := clixml.Items(clixml.Get(v, "Tags"))
 	for _, t := range tags {
 		r.Tags = append(r.Tags, clixml.Text(t))
