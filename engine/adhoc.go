@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"runner/engine/executor"
@@ -26,6 +27,10 @@ type AdHoc struct {
 	Params   map[string]any
 	Defaults map[string]*lang.Value // params of the credential, which Params beat
 	Mode     transport.Mode
+	// Account and UID stand in for those of a grant; without them the params
+	// username and uid do.
+	Account  string
+	UID      int64
 	NoFuse   bool
 	FromStep int
 	Diff     bool // have the steps tell what objects were and are
@@ -140,7 +145,13 @@ func adHocGrant(a AdHoc, now time.Time) grant.Grant {
 	g := grant.Grant{ID: "adhoc", Device: a.Connection.Device, Requested: now}
 	g.Expires = now.Add(time.Hour)
 	g.Backstop = g.Expires
-	g.Account, _ = a.Params["username"].(string)
+	g.Account, g.UID = a.Account, a.UID
+	if g.Account == "" {
+		g.Account, _ = a.Params["username"].(string)
+	}
+	if text, is := a.Params["uid"].(string); is && g.UID == 0 {
+		g.UID, _ = strconv.ParseInt(text, 10, 64) // what is no number is told of with the params
+	}
 	return g
 }
 

@@ -47,6 +47,8 @@ type templateRun struct {
 	check, noFuse      bool
 	diff               bool
 	fromStep           int
+	account            string
+	uid                int64
 }
 
 func (a *app) templateRun() *cobra.Command {
@@ -54,10 +56,11 @@ func (a *app) templateRun() *cobra.Command {
 	c := leaf{
 		use: "run TEMPLATE (--device DEVICE | --credential CREDENTIAL)", short: "run a template on a device, without a grant",
 		example: `runner template run create/linux-user --device web-1 -p username=ana --check --diff
-runner template run ./my-template.yaml --credential web-admin -p size=3`,
+runner template run ./templates/create/plain-user.yaml --credential web-admin --account ana --uid 71000`,
 		long: `TEMPLATE is kind/name or the path of a file. There is no grant, so nothing removes
-what the template makes. When a step fails, what the run changed is undone, unless
-the template says on_failure: keep. --diff shows files and accounts before and after, but
+what the template makes; --account and --uid are what it reads as grant.account and
+grant.uid. When a step fails, what the run changed is undone, unless the template says
+on_failure: keep, or deletes. --diff shows files and accounts before and after, but
 never a password, nor what a step with no_log does.`,
 		args: needs("TEMPLATE"), exits: []int{exitFile, exitDenied, exitUnreached, exitUndone, exitLeft, exitInterrupted},
 		run: func(ctx context.Context, args []string) error { return r.run(ctx, args[0]) },
@@ -74,6 +77,8 @@ func (r *templateRun) where(c *cobra.Command) {
 	fs.StringVar(&r.device, "device", "", "run on this device, with its only credential")
 	fs.StringVar(&r.credential, "credential", "", "run on the device of this credential, logged in as it says, with its params")
 	fs.StringArrayVarP(&r.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
+	fs.StringVar(&r.account, "account", "", "what the template reads as grant.account (default: the param username)")
+	fs.Int64Var(&r.uid, "uid", 0, "what it reads as grant.uid (default: the param uid)")
 	fs.BoolVar(&r.noFuse, "no-fuse", false, "send each step by itself instead of all that can go together")
 	fs.IntVar(&r.fromStep, "from-step", 0, "skip the steps before this one")
 }
@@ -105,12 +110,15 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := r.standIn(t, at, given); err != nil {
+		return err
+	}
 	e, err := a.wire(late)
 	if err != nil {
 		return err
 	}
 	e.Node = nodeName()
-	run := engine.AdHoc{Template: t, Connection: at.conn, Dialled: dialled, Params: given.values, Defaults: at.params, NoFuse: r.noFuse, FromStep: r.fromStep, Diff: r.diff}
+	run := engine.AdHoc{Template: t, Connection: at.conn, Dialled: dialled, Params: given.values, Defaults: at.params, Account: r.account, UID: r.uid, NoFuse: r.noFuse, FromStep: r.fromStep, Diff: r.diff}
 	if r.check {
 		run.Mode = transport.Check
 	}
@@ -205,6 +213,9 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 	if isUsage(err) {
 		return err
 	}
+	if err != nil {
+		res.Outputs = map[string]any{} // what they are made of did not come about, or was undone
+	}
 	v := runJSON{
 		executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs,
 		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...), Diffs: []diffJSON{},
@@ -252,6 +263,9 @@ func (r *templateRun) explain(ctx context.Context, t *template.Template, res *en
 	_, step := errors.AsType[*executor.StepError](err)
 	switch {
 	case !step || r.check:
+	case t.Kind == template.Delete:
+		out.code = exitLeft
+		out.hints = append(out.hints, "what a delete template does is never undone; run it again when the cause is mended")
 	case t.OnFailure == "keep":
 		out.code = exitLeft
 		out.hints = append(out.hints, "the template says on_failure: keep, so what it changed was left")
@@ -261,18 +275,20 @@ func (r *templateRun) explain(ctx context.Context, t *template.Template, res *en
 	case len(res.Conflicts) > 0:
 		out.code = exitLeft
 		for _, c := range res.Conflicts {
-			a.say("left: %s, which somebody else changed since", oneLine(c))
+			a.say("left: %s, which somebody else changed since", oneLine(plainObject(c)))
 		}
 	default:
 		out.code = exitUndone
 	}
 	for _, u := range res.Undone {
-		a.say("undone: %s", oneLine(u))
+		a.say("undone: %s", oneLine(plainObject(u)))
 	}
 	if ctx.Err() != nil {
 		out.code = exitInterrupted
 	}
-	out.hints = append(out.hints, "runner execution show "+res.Execution.ID+" --failed")
+	if len(res.Steps) > 0 {
+		out.hints = append(out.hints, "runner execution show "+res.Execution.ID+" --failed")
+	}
 	return out
 }
 

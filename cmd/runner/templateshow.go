@@ -78,24 +78,17 @@ func (a *app) templateShow() *cobra.Command {
 func showSteps(steps []*template.Step) []showStepJSON {
 	out := []showStepJSON{}
 	n := 0
-	var walk func([]*template.Step)
-	walk = func(steps []*template.Step) {
-		for _, s := range steps {
-			v := showStepJSON{Name: s.Name, Line: s.Pos.Line}
-			if s.When != nil {
-				v.When = s.When.Text()
-			}
-			if s.Module != nil {
-				n++
-				v.N, v.Module = n, s.Module.Name
-			}
-			out = append(out, v)
-			walk(s.Block)
-			walk(s.Rescue)
-			walk(s.Always)
+	for _, s := range everyStep(steps) {
+		v := showStepJSON{Name: s.Name, Line: s.Pos.Line}
+		if s.When != nil {
+			v.When = s.When.Text()
 		}
+		if s.Module != nil {
+			n++
+			v.N, v.Module = n, s.Module.Name
+		}
+		out = append(out, v)
 	}
-	walk(steps)
 	return out
 }
 
