@@ -64,6 +64,8 @@ type Accounts struct {
 	// say nothing; what is in Forget is not stored, by the name of the parameter.
 	Fail         map[string]error
 	Mute, Forget map[string]bool
+	// Before is called before each cmdlet; ctx ends with the pipeline. May be nil.
+	Before func(ctx context.Context, cmdlet string)
 
 	mu     sync.Mutex
 	nextID int
@@ -153,6 +155,12 @@ func (a *Accounts) add(to map[string]hostCommand) {
 	} {
 		before := to[name]
 		to[name] = func(ctx context.Context, c pseval.Call) error {
+			if a.Before != nil {
+				a.Before(ctx, name)
+			}
+			if err := ctx.Err(); err != nil { // what was ended does nothing more
+				return err
+			}
 			if err := a.Fail[name]; err != nil || a.Mute[name] {
 				return err
 			}
