@@ -99,7 +99,7 @@ func (a *app) startLab(ctx context.Context, name, shell, into string) error {
 			return
 		}
 		fields(w, field{"machine", v.Name}, field{"sshd", fmt.Sprintf("%s port %d", v.Address, v.Port)}, field{"written", v.File},
-			field{"try", "runner --workspace " + into + " grant request " + name + "-admin"}, field{"end it", "runner lab down " + name})
+			field{"try", "runner --workspace " + into + " grant request " + name + "-admin"}, field{"look around", "runner lab shell " + name}, field{"end it", "runner lab down " + name})
 	})
 }
 

@@ -288,7 +288,7 @@ func (s *stage) blocked(c *grant.Case) *finding {
 
 // patience is how long a machine may take to be as it has to be: sessions and
 // processes take a moment to end.
-const patience = 1500 * time.Millisecond
+const patience = 3 * time.Second
 
 // look waits until logins are over and tells what there is on the machine.
 func (s *stage) look(ctx context.Context) (*look, error) {
