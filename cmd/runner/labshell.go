@@ -55,6 +55,9 @@ func (a *app) machineNamed(name []string) (*lab.Machine, error) {
 	var names []string
 	for _, parent := range dirs {
 		entries, err := os.ReadDir(parent)
+		if os.IsPermission(err) {
+			return nil, usagef("throw-away machines are root's: %v", err)
+		}
 		if err != nil && !os.IsNotExist(err) {
 			return nil, err
 		}

@@ -213,7 +213,7 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 	if isUsage(err) {
 		return err
 	}
-	if err != nil {
+	if err != nil || r.check {
 		res.Outputs = map[string]any{} // what they are made of did not come about, or was undone
 	}
 	v := runJSON{

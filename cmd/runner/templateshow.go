@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -155,6 +157,9 @@ func (a *app) stamps(ctx context.Context) []store.Verification {
 		return nil
 	}
 	s, err := a.store()
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // the state is not for everybody who may read templates
+	}
 	if err != nil {
 		a.warn("what was verified is not shown: %v", err)
 		return nil
