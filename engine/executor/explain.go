@@ -184,7 +184,9 @@ func (x *run) explain(ctx context.Context, items []*item) error {
 	pb := PlannedBatch{}
 	for _, it := range items {
 		inside[it.n] = true
-		pb.Steps = append(pb.Steps, it.n)
+		if n := x.stepOf(it.n); !slices.Contains(pb.Steps, n) {
+			pb.Steps = append(pb.Steps, n)
+		}
 	}
 	names := x.namesOf()
 	for _, it := range items {

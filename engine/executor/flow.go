@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"runner/engine/lang"
@@ -28,7 +27,10 @@ type run struct {
 	would  bool // check mode: a step would have changed something
 	seq    int  // of the next change
 	tail   []*item
-	view   *view // not nil: nothing is sent, what would be is noted
+	played []*round // of all loops so far
+	begun  int      // the last loop that began
+	lost   error    // the connection is gone: what needs the device does not run any more
+	view   *view    // not nil: nothing is sent, what would be is noted
 }
 
 // named is what a registered name stands for.
@@ -95,17 +97,17 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 	for i := 0; i < len(steps); i++ {
 		st := steps[i]
 		if failure != nil && !onFailure(st) {
-			x.skipAll([]*template.Step{st}, "an earlier step failed")
+			x.skipAll([]*template.Step{st}, x.before())
 			continue
 		}
 		if x.idle(st) {
 			x.settled(st)
 			continue
 		}
-		if st.Module == nil || onFailure(st) || controls(st.Module) {
+		if st.Module == nil || onFailure(st) || controls(st.Module) || st.Loop != nil {
 			if len(pend) > 0 {
 				if back, err := flush(); err != nil {
-					if stops(err) {
+					if x.ends(err) {
 						return err
 					}
 					failure = err
@@ -117,7 +119,7 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 				}
 			}
 			if err := x.alone(ctx, st, failure); err != nil {
-				if stops(err) {
+				if x.ends(err) {
 					return err
 				}
 				failure = errors.Join(failure, err)
@@ -148,12 +150,12 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 		}
 		back, err := flush()
 		switch {
-		case stops(err):
+		case x.ends(err):
 			return err
 		case err != nil:
 			failure = err
 			if !ok {
-				x.skipAll([]*template.Step{st}, "an earlier step failed")
+				x.skipAll([]*template.Step{st}, x.before())
 			}
 		case !ok && back < 0:
 			i-- // plan it again, now that the results are there
@@ -162,11 +164,39 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 		}
 	}
 	if len(pend) > 0 {
-		if _, err := flush(); err != nil {
+		if _, err := flush(); x.ends(err) {
 			return err
+		} else if err != nil {
+			failure = err
 		}
 	}
+	if x.lost != nil {
+		return x.lost
+	}
 	return failure
+}
+
+// before says why a step does not run after those before it.
+func (x *run) before() string {
+	if x.lost != nil {
+		return "the connection was lost before it"
+	}
+	return "an earlier step failed"
+}
+
+// ends reports whether err ends the run at once. Losing the device does not:
+// steps for failures that need no device still run.
+func (x *run) ends(err error) bool {
+	if !stops(err) {
+		return false
+	}
+	if _, is := errors.AsType[*transport.Error](err); !is {
+		return true
+	}
+	if x.lost == nil {
+		x.lost = err
+	}
+	return false
 }
 
 // stops reports whether err ends the whole run, not only the list.
@@ -180,9 +210,13 @@ func stops(err error) bool {
 
 // alone runs a block, or a step that is decided or done on the controller.
 func (x *run) alone(ctx context.Context, st *template.Step, failure error) error {
+	if st.Loop != nil {
+		return x.loop(ctx, st)
+	}
 	if x.view != nil {
 		return x.explainAlone(ctx, st)
 	}
+	defer x.in(st)()
 	env := x.env(failure)
 	if st.When != nil {
 		v, err := st.When.Eval(env)
@@ -212,19 +246,26 @@ func (x *run) alone(ctx context.Context, st *template.Step, failure error) error
 }
 
 // block runs a block, its rescue when a step of it failed, and its always part
-// on every way out that still reaches the device.
+// on every way out, also when the device is not reached any more: then what
+// needs no device still runs. A rescue does not make up for a lost device.
 func (x *run) block(ctx context.Context, st *template.Step) error {
 	err := x.list(ctx, st.Block, false)
-	if err != nil && !stops(err) && len(st.Rescue) > 0 {
+	if x.ends(err) {
+		return err
+	}
+	if err != nil && len(st.Rescue) > 0 {
 		err = x.list(ctx, st.Rescue, false)
 	} else {
 		x.skipAll(st.Rescue, "nothing failed in the block")
 	}
-	if stops(err) {
+	if x.ends(err) {
 		return err
 	}
-	if aerr := x.list(ctx, st.Always, false); err == nil || stops(aerr) {
+	if aerr := x.list(ctx, st.Always, false); err == nil || x.ends(aerr) {
 		err = aerr
+	}
+	if x.lost != nil {
+		return x.lost
 	}
 	if st.OnError == "continue" && !stops(err) {
 		if err != nil {
@@ -239,22 +280,16 @@ func (x *run) block(ctx context.Context, st *template.Step) error {
 func (x *run) env(failure error) lang.Env {
 	e := make(lang.Env, len(x.res.Env)+4)
 	maps.Copy(e, x.res.Env)
-	e["success"] = func() bool { return failure == nil }
-	e["failure"] = func() bool { return failure != nil }
+	failed := failure != nil || x.lost != nil
+	e["success"] = func() bool { return !failed }
+	e["failure"] = func() bool { return failed }
 	e["always"] = func() bool { return true }
-	e["interrupted"] = func() bool { return false }
+	e["interrupted"] = func() bool { return x.lost != nil }
 	return e
 }
 
 // onFailure reports whether the condition of st asks how the run stands.
-func onFailure(st *template.Step) bool {
-	if st.When == nil {
-		return false
-	}
-	return slices.ContainsFunc([]string{"failure()", "always()", "success()", "interrupted()"}, func(f string) bool {
-		return strings.Contains(st.When.Text(), f)
-	})
-}
+func onFailure(st *template.Step) bool { return st.When != nil && st.When.Asks() }
 
 // skipAll records steps that do not run.
 func (x *run) skipAll(steps []*template.Step, reason string) {
@@ -278,6 +313,10 @@ func (x *run) skip(st *template.Step, reason string) {
 
 // finish keeps a result and makes it visible to later steps.
 func (x *run) finish(register string, r StepResult) {
+	if round := x.roundOf(r.N); round != nil {
+		round.result = &r
+		return
+	}
 	if i := slices.IndexFunc(x.res.Steps, func(o StepResult) bool { return o.N == r.N }); i >= 0 {
 		x.res.Steps[i] = r
 	} else {
@@ -314,7 +353,7 @@ func (x *run) broken(st *template.Step, msg string) error {
 func (x *run) control(ctx context.Context, st *template.Step, env lang.Env) error {
 	n := x.num[st]
 	r := StepResult{N: n, Name: st.Name, Module: st.Module.Name, Tags: st.Tags, Started: time.Now(), Attempts: 1, Status: OK}
-	x.Observe.Began(n, st.Name, r.Started)
+	x.began(n, st.Name, r.Started)
 	out, err := x.decide(ctx, st, env)
 	r.Ended = time.Now()
 	r.Message = out.Message
@@ -327,7 +366,7 @@ func (x *run) control(ctx context.Context, st *template.Step, env lang.Env) erro
 		r.Status = Changed
 	}
 	if out.Message != "" {
-		x.Observe.Output(n, transport.Stdout, r.Ended, []byte(out.Message+"\n"))
+		x.Observe.Output(x.stepOf(n), transport.Stdout, r.Ended, []byte(out.Message+"\n"))
 	}
 	facts := map[string]string{}
 	r.Values = values(outputsOf(st), r, facts, out.Message, "")

@@ -34,6 +34,7 @@ type item struct {
 // returns no item and true when the step was decided here (skipped), and false
 // when it has to wait for the results of pend.
 func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
+	defer x.in(st)()
 	it := &item{n: x.num[st], st: st, module: st.Module, name: st.Name}
 	if it.n < x.FromStep {
 		x.skip(st, fmt.Sprintf("before step %d", x.FromStep))
@@ -451,8 +452,8 @@ func outputsOf(st *template.Step) []module.Field {
 	if st == nil || st.Module == nil {
 		return nil
 	}
-	if len(st.Outputs) > 0 {
-		return st.Outputs
+	if st.Loop != nil || len(st.Outputs) > 0 {
+		return st.Results()
 	}
 	return st.Module.Outputs
 }

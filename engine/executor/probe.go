@@ -51,7 +51,7 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 					before = "?"
 				}
 				x.res.Changes = append(x.res.Changes, Change{
-					Seq: x.seq, Step: t.n, Module: t.module.Name,
+					Seq: x.seq, Step: x.stepOf(t.n), Module: t.module.Name,
 					Object: t.objects[i].ID, State: Intended, Before: before, Undo: t.objects[i].Undo,
 				})
 				if i == 0 {
@@ -129,7 +129,7 @@ func (x *run) intend(ctx context.Context, items []*item) error {
 			it.first = len(x.res.Changes)
 			for i := range it.objects {
 				x.res.Changes = append(x.res.Changes, Change{
-					Seq: x.seq, Step: it.n, Module: it.module.Name,
+					Seq: x.seq, Step: x.stepOf(it.n), Module: it.module.Name,
 					Object: it.objects[i].ID, State: Intended, Before: "?", Undo: it.objects[i].Undo,
 				})
 				x.seq++

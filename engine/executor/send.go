@@ -50,6 +50,10 @@ func (x *run) send(ctx context.Context, items []*item) (int, error) {
 	if x.view != nil {
 		return len(items), x.explain(ctx, items)
 	}
+	if x.lost != nil {
+		_ = x.unreachable(items, x.lost) // and those after it, which need no device, may run
+		return len(items), nil           //nolint:nilerr // the run knows that it is lost
+	}
 	items, err := x.prepare(ctx, items)
 	if err != nil || len(items) == 0 {
 		return len(items), err
@@ -77,6 +81,9 @@ func (x *run) send(ctx context.Context, items []*item) (int, error) {
 
 // exchange sends one batch and gathers what the device says.
 func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[int]*told, error) {
+	if x.lost != nil {
+		return nil, x.lost
+	}
 	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: x.Become, Takeover: takeover, KeepGoing: x.KeepGoing}
 	said := map[int]*told{}
 	before := x.res.Sent
@@ -88,7 +95,7 @@ func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[i
 		}
 	}
 	x.batch++
-	hidden := func(n int) bool { return n > x.total }
+	hidden := func(n int) bool { return x.stepOf(n) > x.total }
 	err := x.Conn.Run(ctx, b, func(e transport.Event) {
 		t := said[e.Step]
 		if t == nil {
@@ -99,12 +106,12 @@ func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[i
 		case transport.Began:
 			t.began = e.At
 			if !hidden(e.Step) {
-				x.Observe.Began(e.Step, x.nameOf(items, e.Step), e.At)
+				x.began(e.Step, x.nameOf(items, e.Step), e.At)
 			}
 		case transport.Output:
 			keep(t, e)
 			if !hidden(e.Step) {
-				x.Observe.Output(e.Step, e.Stream, e.At, e.Data)
+				x.Observe.Output(x.stepOf(e.Step), e.Stream, e.At, e.Data)
 			}
 		case transport.Fact:
 			t.fact(e.Key, e.Value)
@@ -376,6 +383,7 @@ func (x *run) unreachable(items []*item, err error) error {
 // decideHere applies conditions on a result that the device could not decide.
 // again says that the step has to be sent once more.
 func (x *run) decideHere(ctx context.Context, it *item, t *told, tries int) (again bool, err error) {
+	defer x.in(it.st)()
 	r := x.result(it, t)
 	env := x.env(nil)
 	maps.Copy(env, r.Values)

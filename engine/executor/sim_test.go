@@ -186,6 +186,12 @@ func registry(t *testing.T) *module.Registry {
 		&module.Module{Name: "say", Summary: "s", Platform: "linux", Args: []module.Field{str("text", true)}, Free: "text", ReadOnly: true, Sh: "say"},
 		&module.Module{Name: "list", Summary: "s", Platform: "linux", ReadOnly: true, Sh: "list", Outputs: []module.Field{{Name: "items", Type: lang.ListOf(lang.String)}}},
 		&module.Module{
+			Name: "note", Summary: "s", Args: []module.Field{str("text", true)}, Free: "text",
+			Control: func(_ context.Context, c module.Control) (module.Outcome, error) {
+				return module.Outcome{Message: c.Args.String("text")}, nil
+			},
+		},
+		&module.Module{
 			Name: "revert", Summary: "s", Args: []module.Field{{Name: "of", Type: lang.String}, {Name: "except", Type: lang.ListOf(lang.String)}, {Name: "conflict", Type: lang.String}},
 			Outputs: []module.Field{{Name: "undone", Type: lang.ListOf(lang.String)}, {Name: "conflicts", Type: lang.ListOf(lang.String)}},
 		},
@@ -263,3 +269,14 @@ func (n *notes) keep(c executor.Change) {
 	}
 	n.last[c.Object] = c
 }
+
+// watch is an observer that remembers what it was told.
+type watch struct{ log []string }
+
+func (w *watch) Began(n int, name string, _ time.Time) {
+	w.log = append(w.log, fmt.Sprintf("began %d %s", n, name))
+}
+func (w *watch) Output(int, transport.Stream, time.Time, []byte) {}
+func (w *watch) Ended(r executor.StepResult)                     { w.log = append(w.log, fmt.Sprintf("ended %d", r.N)) }
+
+func (w *watch) Note(n int, text string) { w.log = append(w.log, fmt.Sprintf("note %d %s", n, text)) }

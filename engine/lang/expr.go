@@ -148,6 +148,11 @@ func (e *Expr) Pos() Pos { return e.node.At(e.offset) }
 // called status function is a path of one name.
 func (e *Expr) Refs() [][]string { return e.refs }
 
+// Asks reports whether e calls a status function.
+func (e *Expr) Asks() bool {
+	return slices.ContainsFunc(e.refs, func(p []string) bool { return len(p) == 1 && isStatus(p[0], e.scope) })
+}
+
 // Eval computes e; the result has the Go type that Kind documents. It is
 // bounded in time (1 s) and memory, and has no effects. The error says the
 // place in the file and never holds a secret.

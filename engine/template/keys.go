@@ -25,7 +25,7 @@ var (
 
 // Tables describes the maps of a template.
 func Tables() []*lang.Table {
-	return []*lang.Table{&templateTable, &paramTable, &generateTable, &stepTable}
+	return []*lang.Table{&templateTable, &paramTable, &generateTable, &stepTable, &loopTable}
 }
 
 var templateTable = lang.Table{Name: "template", Doc: "A file holds one template", Keys: []lang.Key{
@@ -68,11 +68,18 @@ var generateTable = lang.Table{Name: "generate", Doc: "How a secret param is mad
 	{Name: "classes", Is: lang.Each(lang.OneWord(classes...)), Default: "[lower, upper, digit, symbol]", Doc: "what it is made of; at least one of each is used", Example: "classes: [lower, digit]"},
 }}
 
+var loopTable = lang.Table{Name: "loop_control", Doc: "How the element of a loop is named and shown", Keys: []lang.Key{
+	{Name: "var", Is: lang.FixedText, Default: "item", Doc: "name of the element", Example: "var: who"},
+	{Name: "label", Is: lang.ValueOf(lang.String), Else: "its own text, or its number", Doc: "what an element is called in messages and logs; sees the element", Example: "label: 'account {{ item }}'"},
+}}
+
 var stepTable = lang.Table{Name: "step", Doc: "An entry of steps, block, rescue, always, renew or revert: a call of one module, whose name is a key too, or a block", Keys: []lang.Key{
 	{Name: "name", Is: lang.FixedText, Need: true, In: []string{moduleStep}, Doc: "what it does, for people; messages and logs show it", Example: "name: Say who\ndebug: '{{ grant.account }}'"},
 	{Name: "name", Is: lang.FixedText, In: []string{blockStep}, Doc: "what the block is for", Example: "name: In one go\nblock:\n  - {name: First, debug: first}\n  - {name: Second, debug: second}"},
 	{Name: "register", Is: lang.FixedText, In: []string{moduleStep}, Doc: "name of the result; later steps and outputs read register.changed, register.stdout and the outputs of the module", Example: "register: home\nname: Look at the home\nshell: ls -d /home\nchanged_when: false"},
 	{Name: "when", Is: lang.Condition, Doc: "run it only when this holds; success(), failure() and always() ask how the steps before it went", Example: "name: Only when it is there\nwhen: account.exists\ndebug: 'uid {{ account.uid }}'"},
+	{Name: "loop", Is: lang.ValueOf(lang.Type{Kind: lang.ListKind}), In: []string{moduleStep}, Doc: "run it once for each element of a list of at most 256; the element is item; the result has items, and changed or failed when one of them has", Example: "name: Look at both\nloop: [root, daemon]\nuser_info: '{{ item }}'"},
+	{Name: "loop_control", Is: lang.MapBy("loop_control"), In: []string{moduleStep}, Doc: "how the element is named and shown; needs loop", Example: "name: Look at both\nloop: [root, daemon]\nloop_control: {var: who}\nuser_info: '{{ who }}'"},
 	{Name: "until", Is: lang.Condition, In: []string{moduleStep}, Doc: "run it again until this holds; sees the step's own result as rc, stdout, changed, …", Example: "name: Wait for the folder\nshell: test -d /run\nchanged_when: false\nuntil: rc == 0"},
 	{Name: "retries", Is: lang.Whole(1, maxRetries), Default: "3", In: []string{moduleStep}, Doc: "how often at most after the first time; needs until", Example: "name: Wait for the folder\nshell: test -d /run\nchanged_when: false\nuntil: rc == 0\nretries: 10"},
 	{Name: "delay", Is: lang.Within(0, maxDelay), Default: "1s", In: []string{moduleStep}, Doc: "pause between two tries; needs until", Example: "name: Wait for the folder\nshell: test -d /run\nchanged_when: false\nuntil: rc == 0\ndelay: 200ms"},

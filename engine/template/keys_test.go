@@ -75,6 +75,8 @@ func around(table, variant, example string) string {
 		return head + "  example:\n" + in("    ") + "steps:\n" + look
 	case "generate":
 		return head + "  example:\n    type: secret\n    generate:\n" + in("      ") + "steps:\n" + look
+	case "loop_control":
+		return head + "steps:\n" + look + "  - name: Look at both\n    loop: [root, daemon]\n    debug: both\n    loop_control:\n" + in("      ")
 	}
 	return head + "steps:\n" + look + "  - " + strings.TrimSpace(in("    ")) + "\n"
 }

@@ -22,6 +22,7 @@ func Schema(reg *module.Registry) ([]byte, error) {
 	defs = append(defs,
 		schema.Member{Name: paramTable.Name, Node: schema.Map(&paramTable, "")},
 		schema.Member{Name: generateTable.Name, Node: schema.Map(&generateTable, "")},
+		schema.Member{Name: loopTable.Name, Node: schema.Map(&loopTable, "")},
 		schema.Member{Name: stepTable.Name, Node: &schema.Node{
 			If:   &schema.Node{AnyOf: requires(blockKeys)},
 			Then: schema.To(blockStep),

@@ -101,6 +101,10 @@ func (l *loader) block(f *lang.Fields, s *Step, sec *section, guarded guard) {
 	}
 	for _, e := range f.Rest() {
 		f.Skip(e.Key.Text)
+		if e.Key.Text == "loop" {
+			l.Add(e.Key, "misplaced-key", "a block has no loop; give each of its steps one")
+			continue
+		}
 		if l.reg.Lookup(e.Key.Text) != nil {
 			l.Add(e.Key, "too-many", "%s calls %s beside its block; make that a step of the block", f.What, e.Key.Text)
 		} else {
@@ -113,6 +117,8 @@ func (l *loader) block(f *lang.Fields, s *Step, sec *section, guarded guard) {
 func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard) {
 	s.Name = f.NeedString("name", "Create the account")
 	l.register(f, s, sec)
+	outer := sec
+	sec = &section{scope: l.loop(f, s, sec.scope, guarded), registered: sec.registered, forward: sec.forward, removes: sec.removes}
 	guarded = l.frame(f, s, sec, guarded)
 	s.Timeout = f.Duration("timeout")
 	conditions := []struct {
@@ -141,13 +147,14 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 			}
 		}
 		l.undoable(f, s, sec)
+		l.loopable(f, s)
 	}
 	if s.Register != "" {
-		t := lang.MapOf(fields(s.Outputs))
+		t := s.result()
 		if s.Module == nil {
 			t = lang.Any // its module is a problem of its own
 		}
-		sec.scope = sec.scope.With(s.Register, t)
+		outer.scope = outer.scope.With(s.Register, t)
 	}
 }
 
@@ -234,6 +241,10 @@ var elsewhere = map[string]string{
 	"ignore_errors":    "write on_error: continue",
 	"become_user":      "write become: NAME",
 	"become_method":    "the inventory says how; write only become: NAME",
+	"with_items":       "write loop: with the list",
+	"with_list":        "write loop: with the list",
+	"with_dict":        "write loop: with a list of maps, and item.key",
+	"loop_var":         "write loop_control: {var: …}",
 	"notify":           "write register: NAME here and when: NAME.changed in the later step",
 	"check_mode":       "every module knows check mode by itself",
 	"action":           "write the module as the key, for example: shell: id",

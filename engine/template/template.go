@@ -96,6 +96,7 @@ type Step struct {
 	// {{ }} replaced by ${_rN} and the values those variables are bound to.
 	Scripts map[string]Script
 
+	Loop        *Loop // nil: once
 	When        *lang.Expr
 	Until       *lang.Expr
 	Retries     int           // after the first try; with Until at least 1, default 3; else 0
