@@ -26,7 +26,7 @@ var shells = map[string][]string{
 const prelude = `LC_ALL=C; export LC_ALL; umask 077; cd /
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin; export PATH
 _put() { printf %s "$1"; }
-_out() { printf '\036O%s=%s\037' "$1" "$2"; }
+_out() { while [ $# -gt 0 ]; do printf '\036O%s=%s\037' "$1" "$2"; shift 2; done; }
 _state() { printf '\036S%s=%s\037' "$1" "$2"; }
 _say() { printf '\036M=%s\037' "$1"; }
 _changed() { printf '\036C=\037'; }

@@ -15,8 +15,7 @@ if [ -n "$a_name" ]; then
 fi
 if [ "$M" = probe ]; then return 0; fi
 lib_procs "$v_want" "$v_ranges"
-_out killed ''
-_out remaining ''
+_out killed '' remaining ''
 if [ -z "$v_procs" ] && [ ! -e "/run/systemd/users/$v_want" ]; then return 0; fi
 v_killed=
 lib_noted

@@ -26,13 +26,10 @@ user_outputs() {
   case $v_pwhash in '!'*) v_locked=true ;; esac
   user_state
   if [ -n "$_diff" ]; then user_show; lib_diff 0 "$v_asis" "${v_would-$v_show}"; fi
-  if [ -n "$v_pwline" ]; then _out exists true; else _out exists false; fi
-  _out uid "${v_uid:-${a_uid:-0}}"
-  _out gid "${v_gid:-0}"
-  _out home "$v_home"
-  _out locked $v_locked
-  _out created ${v_created:-false}
-  _out conflict ${v_conflict:-false}
+  v_f=true
+  if [ -z "$v_pwline" ]; then v_f=false; fi
+  _out exists $v_f uid "${v_uid:-${a_uid:-0}}" gid "${v_gid:-0}" home "$v_home" locked $v_locked \
+    created "${v_created:-false}" conflict "${v_conflict:-false}"
 }
 
 # user_no TEXT: fails with the outputs as they are.

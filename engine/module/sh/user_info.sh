@@ -22,20 +22,13 @@ if [ -z "$v_pwline" ]; then
     v_local=false
   fi
 fi
-_out by_uid_name "$v_holder"
-_out local $v_local
 v_groups= v_in=false
 if [ -z "$v_pwline" ]; then
   if [ "$v_want" -gt 0 ] && [ "$a_brief" != true ]; then
     lib_procs "$v_want"
     if [ -n "$v_procs" ]; then v_in=true; fi
   fi
-  _out exists false
-  _out name "$a_name"
-  _out uid "$v_want"
-  _out gid 0
-  _out locked false
-  _out logged_in $v_in
+  _out by_uid_name "$v_holder" local $v_local exists false name "$a_name" uid "$v_want" gid 0 locked false logged_in $v_in
   return 0
 fi
 if [ "$a_brief" != true ]; then
@@ -48,14 +41,5 @@ fi
 v_until=never v_locked=false
 case $v_pwhash in '!'*) v_locked=true ;; esac
 if [ -n "$v_spexp" ]; then lib_date "$v_spexp"; v_until=${v_date}T00:00:00Z; fi
-_out exists true
-_out name "$v_nm"
-_out uid "$v_uid"
-_out gid "$v_gid"
-_out home "$v_home"
-_out shell "$v_shell"
-_out comment "$v_gecos"
-_out locked $v_locked
-_out groups "$v_groups"
-_out expires $v_until
-_out logged_in $v_in
+_out by_uid_name "$v_holder" local $v_local exists true name "$v_nm" uid "$v_uid" gid "$v_gid" home "$v_home" shell "$v_shell" \
+  comment "$v_gecos" locked $v_locked groups "$v_groups" expires "$v_until" logged_in $v_in

@@ -7,7 +7,8 @@ import "strings"
 // nonce, whether frames go to both streams, and what the server says it is. It
 // needs a POSIX shell; where /proc is missing, processes are known by group only. _put
 // writes its argument as it is by what is built into the shell: printf is a
-// program in mksh and posh, and a value would stand in its argv.
+// program in mksh and posh, and a value would stand in its argv. Every write
+// wakes sshd, so the end of a step travels with the frame that follows at once.
 const prelude = `__n='%NONCE%' __rs='%RS%' __nl='
 '
 _peer='%PEER%' _turn=0
@@ -37,10 +38,11 @@ echo "$__px${1%.}\c"
 *) _put() { printf %s "$1"; };;
 esac
 __w() { _put "$1$__nl"; }
-__two='%TWO%'
+__two='%TWO%' __e=
 __m() {
-__w "$__rs$__n $1" || __gone
-[ -z "$__two" ] || __w "$__rs$__n $1" >&2 || __gone
+__w "$__e$__rs$__n $1" || __gone
+[ -z "$__two" ] || __w "$__e$__rs$__n $1" >&2 || __gone
+__e=
 }
 __gone() {
 [ -n "$__keep" ] || exit 141
@@ -57,19 +59,30 @@ case ${YASH_VERSION-} in ?*) __len() { __l=$(_put "$1" | wc -c); __l=$((__l)); }
 __fact() { __len "$3"; __w "$__rs$__n F $1 $2 $__l$__nl$3"; }
 __hold() { case " $__want " in *" $1 "*) eval "o${__i}_$1=\$2";; esac; }
 __key() { case $1 in ''|*[!A-Za-z0-9_.-]*) echo "runner: bad name of a fact" >&2; return 1;; esac; }
-_out() { __key "$1" || return; __hold "$1" "$2"; __fact "$__i" "$1" "$2"; }
+_out() {
+__o=
+while [ $# -gt 0 ]; do
+case $# in 1) set -- "$1" '';; esac
+__key "$1" || return
+__hold "$1" "$2"
+__len "$2"
+__o="$__o$__rs$__n F $__i $1 $__l$__nl$2$__nl"
+shift 2
+done
+_put "$__o"
+}
 _state() { __key "$1" || return; __hold "state_$1" "$2"; __fact "$__i" "state.$1" "$2"; }
 _say() { _out msg "$1"; }
 _changed() { __c=true; }
 __j() { [ -z "$__pf" ] || { __w "$1" >>"$__pf"; } 2>/dev/null; }
-__begin() { __k=0 __f=false __c=false __rc=0; __j "B $__i"; __m "B $__i"; }
+__begin() { __k=0 __f=false __c=false __rc=0; __m "B $__i"; __j "B $__i"; }
 __try() { __k=$((__k+1)) __c=false; __env; }
 __again() {
 _turn=$((_turn+1))
 __w "$__rs$__n R $__i $__k" || __gone
 [ "$2" = 0 ] || sleep "$1" 2>/dev/null || sleep "$2"
 }
-__end() { __j "E $__i $__rc"; __m "E $__i $__rc $__c $__f $__k"; }
+__end() { __j "E $__i $__rc"; __e="$__rs$__n E $__i $__rc $__c $__f $__k$__nl"; }
 __skip() { __m "S $__i $1"; }
 __read() {
 __y=
