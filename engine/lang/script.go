@@ -42,16 +42,9 @@ type spot struct {
 // quotes, comments, quoted here-documents), that it would split (not in
 // double quotes) or that it would run (eval, sh -c, arithmetic), and lists.
 func CompileScript(n *Node, scope Scope) (string, []*Value, Problems) {
-	s := &script{node: n, scope: scope}
-	switch {
-	case n.Kind != ScalarNode:
-		return "", nil, Problems{n.Problem("wrong-type", "expected a shell script, found %s", n.Kind)}
-	case strings.TrimSpace(n.Text) == "":
-		return "", nil, Problems{n.Problem("missing-value", "the script is empty")}
-	case len(n.Text) > maxScript:
-		return "", nil, Problems{n.Problem("too-large", "the script is longer than 64 KiB")}
-	case n.Tag != "":
-		return "", nil, Problems{n.Problem("yaml-tag", "a script has no tag")}
+	s, ps := newScript(n, scope)
+	if len(ps) > 0 {
+		return "", nil, ps
 	}
 	s.replace()
 	if len(s.problems) == 0 {
@@ -62,6 +55,21 @@ func CompileScript(n *Node, scope Scope) (string, []*Value, Problems) {
 		return "", nil, s.problems
 	}
 	return s.out.String(), s.values, nil
+}
+
+// newScript refuses what is no script of any language.
+func newScript(n *Node, scope Scope) (*script, Problems) {
+	switch {
+	case n.Kind != ScalarNode:
+		return nil, Problems{n.Problem("wrong-type", "expected a script, found %s", n.Kind)}
+	case strings.TrimSpace(n.Text) == "":
+		return nil, Problems{n.Problem("missing-value", "the script is empty")}
+	case len(n.Text) > maxScript:
+		return nil, Problems{n.Problem("too-large", "the script is longer than 64 KiB")}
+	case n.Tag != "":
+		return nil, Problems{n.Problem("yaml-tag", "a script has no tag")}
+	}
+	return &script{node: n, scope: scope}, nil
 }
 
 func (s *script) problem(offset, width int, code, format string, args ...any) {

@@ -24,7 +24,7 @@ func Windows() (*Registry, error) {
 
 func windowsModules() ([]*Module, error) {
 	ms := []*Module{
-		winFacts(), winUser(), winUserInfo(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(),
+		winFacts(), winUser(), winUserInfo(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), powershell(), winCommand(),
 	}
 	lib := library{}
 	rest, err := lib.read("ps/lib.ps1")

@@ -69,7 +69,7 @@ func (l *loader) moduleArgs(s *Step, key, n *lang.Node, scope lang.Scope, guarde
 // arg reads one argument.
 func (l *loader) arg(s *Step, a module.Field, n *lang.Node, scope lang.Scope, guarded guard) {
 	if slices.Contains(strings.Fields(s.Module.Script), a.Name) {
-		if script := l.script(n, scope, guarded); script != nil {
+		if script := l.script(s.Module, n, scope, guarded); script != nil {
 			s.Scripts[a.Name] = *script
 		}
 		return

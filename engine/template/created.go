@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"runner/engine/lang"
+	"runner/engine/module"
 )
 
 // A removal has to work when nothing is known of the creation: it may have
@@ -80,13 +81,18 @@ func (l *loader) value(n *lang.Node, want lang.Type, scope lang.Scope, guarded g
 	return v
 }
 
-// script compiles a program of the author, or returns nil after a problem.
-func (l *loader) script(n *lang.Node, scope lang.Scope, guarded guard) *Script {
+// script compiles a program of the author in the language of m, or returns nil
+// after a problem.
+func (l *loader) script(m *module.Module, n *lang.Node, scope lang.Scope, guarded guard) *Script {
 	if n.Kind != lang.ScalarNode {
 		l.Add(n, "wrong-type", "a script must be a text, not %s; write it after | on lines of their own", n.Kind)
 		return nil
 	}
-	text, binds, ps := lang.CompileScript(n, scope)
+	compile := lang.CompileScript
+	if m.Ps != "" {
+		compile = lang.CompilePowerShell
+	}
+	text, binds, ps := compile(n, scope)
 	l.Join(ps)
 	if len(ps) > 0 {
 		return nil

@@ -291,7 +291,7 @@ func (l *loader) undo(f *lang.Fields, s *Step, n *lang.Node, sec *section, guard
 		l.Add(f.Key("undo"), "no-effect", "undo has no effect with %s, which records by itself how to undo what it does; leave it out", s.Module.Name)
 		return nil
 	}
-	return l.script(n, sec.scope, guarded)
+	return l.script(s.Module, n, sec.scope, guarded)
 }
 
 // undoable refuses effects that nobody could take back.

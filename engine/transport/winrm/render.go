@@ -211,10 +211,19 @@ func truth(b bool) string {
 // attempt runs the body once and decides what became of it.
 func (p *program) attempt(s transport.Step) {
 	p.f("$a = @{}\n")
+	var own []string // variables of an author's script
 	for _, a := range s.Args {
+		if strings.HasPrefix(a.Name, "_") {
+			own = append(own, a.Name)
+			p.f("$%s = %s\n", a.Name, p.arg(a.Value))
+			continue
+		}
 		p.f("$a['%s'] = %s\n", a.Name, p.arg(a.Value))
 	}
 	p.f("$M = '%s'\n__try $__b%d\n", s.Mode, slices.Index(p.bodies, s.Body.Name))
+	for _, name := range own {
+		p.f("$%s = $null\n", name)
+	}
 	if s.ChangedWhen != nil {
 		p.f("$__r.c = %s\n__word 'changed' (__bool $__r.c)\n", p.cond(s.ChangedWhen))
 	}

@@ -313,6 +313,8 @@ func (m *Machine) emit(ctx context.Context, n *node, out func(any) error) error 
 		return m.command(ctx, n, out)
 	case "call":
 		return m.call(ctx, n, out)
+	case "pipe":
+		return m.emit(ctx, n.kids[0], func(v any) error { return out(text(v)) })
 	}
 	v, err := m.expr(ctx, n)
 	if err != nil || v == nil {
@@ -331,7 +333,7 @@ func (m *Machine) emit(ctx context.Context, n *node, out func(any) error) error 
 
 // value evaluates n where a value is wanted: what a command writes is collected.
 func (m *Machine) value(ctx context.Context, n *node) (any, error) {
-	if n.kind != "command" && n.kind != "call" {
+	if n.kind != "command" && n.kind != "call" && n.kind != "pipe" {
 		return m.expr(ctx, n)
 	}
 	l, err := m.collect(ctx, n)
@@ -390,36 +392,9 @@ func (m *Machine) assign(ctx context.Context, to *node, v any) error {
 
 // command runs a function of the script or a command of the host.
 func (m *Machine) command(ctx context.Context, n *node, out func(any) error) error {
-	c := Call{Named: map[string]any{}, Output: out, Variable: func(name string) any { return m.get(strings.ToLower(name)) }}
-	for i := 0; i < len(n.kids); i++ {
-		k := n.kids[i]
-		if k.kind == "splat" {
-			h, ok := m.get(k.text).(*Hash)
-			if !ok {
-				return unsupported("@%s", k.text)
-			}
-			for _, key := range h.Keys {
-				c.Named[strings.ToLower(key)], _ = h.Get(key)
-			}
-			continue
-		}
-		if k.kind != "parameter" {
-			v, err := m.value(ctx, k)
-			if err != nil {
-				return err
-			}
-			c.Args = append(c.Args, v)
-			continue
-		}
-		c.Named[k.text] = true
-		if i+1 < len(n.kids) && n.kids[i+1].kind != "parameter" && n.kids[i+1].kind != "splat" && k.text != "force" {
-			v, err := m.value(ctx, n.kids[i+1])
-			if err != nil {
-				return err
-			}
-			c.Named[k.text] = v
-			i++
-		}
+	c, err := m.bind(ctx, n.kids, out)
+	if err != nil {
+		return err
 	}
 	if f := m.functions[n.text]; f != nil {
 		return m.invoke(ctx, f, c, out)
@@ -432,6 +407,45 @@ func (m *Machine) command(ctx context.Context, n *node, out func(any) error) err
 		return unsupported("the command %s", n.text)
 	}
 	return f(ctx, c)
+}
+
+// bind evaluates the arguments of a command.
+func (m *Machine) bind(ctx context.Context, words []*node, out func(any) error) (Call, error) {
+	c := Call{Named: map[string]any{}, Output: out, Variable: func(name string) any { return m.get(strings.ToLower(name)) }}
+	for i := 0; i < len(words); i++ {
+		k := words[i]
+		if k.kind == "splat" {
+			switch v := m.get(k.text).(type) {
+			case *Hash:
+				for _, key := range v.Keys {
+					c.Named[strings.ToLower(key)], _ = v.Get(key)
+				}
+			case []any:
+				c.Args = append(c.Args, v...)
+			default:
+				return c, unsupported("@%s", k.text)
+			}
+			continue
+		}
+		if k.kind != "parameter" {
+			v, err := m.value(ctx, k)
+			if err != nil {
+				return c, err
+			}
+			c.Args = append(c.Args, v)
+			continue
+		}
+		c.Named[k.text] = true
+		if i+1 < len(words) && words[i+1].kind != "parameter" && words[i+1].kind != "splat" && k.text != "force" {
+			v, err := m.value(ctx, words[i+1])
+			if err != nil {
+				return c, err
+			}
+			c.Named[k.text] = v
+			i++
+		}
+	}
+	return c, nil
 }
 
 // invoke runs a function in a scope of its own.
@@ -462,8 +476,19 @@ func (m *Machine) call(ctx context.Context, n *node, out func(any) error) error 
 	if err != nil {
 		return err
 	}
+	c, err := m.bind(ctx, n.kids[1:], out)
+	if err != nil {
+		return err
+	}
+	if program, is := v.(string); is {
+		f := m.Commands[strings.ToLower(program)]
+		if f == nil {
+			return &ThrownError{Message: "The term '" + program + "' is not recognized.", ID: "CommandNotFoundException"}
+		}
+		return f(ctx, c)
+	}
 	b, ok := v.(*Block)
-	if !ok {
+	if !ok || len(c.Args)+len(c.Named) > 0 {
 		return unsupported("a call of %T", v)
 	}
 	if name, is := marker(b.Text); is && m.Body != nil {

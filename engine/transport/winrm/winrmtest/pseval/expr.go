@@ -51,7 +51,7 @@ func (m *Machine) expr(ctx context.Context, n *node) (any, error) {
 		return m.static(ctx, n)
 	case "member", "index", "method":
 		return m.part(ctx, n)
-	case "command", "call":
+	case "command", "call", "pipe":
 		return m.value(ctx, n)
 	}
 	return nil, unsupported("%s %s", n.kind, n.text)
@@ -129,6 +129,9 @@ func (m *Machine) static(ctx context.Context, n *node) (any, error) {
 		if okA && okB {
 			return ordinal(a, b), nil
 		}
+	}
+	if body, ok := only[string](args); ok && n.text == "scriptblock::create" {
+		return &Block{Text: body}, nil
 	}
 	return nil, unsupported("%s of %T", n.text, args)
 }

@@ -285,16 +285,28 @@ func (p *parser) pipeline() *node {
 	switch {
 	case p.take("&"):
 		p.blanks(false)
-		return &node{kind: "call", kids: []*node{p.postfix()}, at: at}
+		n := &node{kind: "call", kids: []*node{p.postfix()}, at: at}
+		p.words(n)
+		return p.pipe(n)
 	case letter(p.peek()):
-		return p.command()
+		return p.pipe(p.command())
 	}
-	n := p.expr(0)
+	return p.pipe(p.expr(0))
+}
+
+// pipe reads the only pipe of the subset: into Out-String -Stream.
+func (p *parser) pipe(n *node) *node {
 	p.blanks(false)
-	if p.has("|") {
+	if !p.has("|") {
+		return n
+	}
+	p.i++
+	p.blanks(true)
+	to := p.command()
+	if to.text != "out-string" || len(to.kids) == 0 || to.kids[0].text != "stream" {
 		p.fail("a pipe")
 	}
-	return n
+	return &node{kind: "pipe", kids: []*node{n}, at: n.at}
 }
 
 // command reads a command and its arguments.
@@ -305,13 +317,17 @@ func (p *parser) command() *node {
 		p.i++
 	}
 	n.text = strings.ToLower(p.src[start:p.i])
+	p.words(n)
+	return n
+}
+
+// words reads the arguments of a command into n.
+func (p *parser) words(n *node) {
 	for {
 		p.blanks(false)
 		switch c := p.peek(); {
-		case c == 0 || c == '\n' || c == ';' || c == ')' || c == '}':
-			return n
-		case c == '|':
-			p.fail("a pipe")
+		case c == 0 || c == '\n' || c == ';' || c == ')' || c == '}' || c == '|':
+			return
 		case c == '-' && p.i+1 < len(p.src) && letter(p.src[p.i+1]):
 			p.i++
 			n.kids = append(n.kids, &node{kind: "parameter", text: strings.ToLower(p.word())})
