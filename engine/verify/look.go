@@ -34,13 +34,6 @@ type file struct {
 	id       inode
 }
 
-// inode tells whether a file may have other contents than when it was read.
-type inode struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime syscall.Timespec
-}
-
 // process is a program that runs on the machine.
 type process struct {
 	pid  int
@@ -129,11 +122,11 @@ func describe(path string, d fs.DirEntry, was *file) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, is := info.Sys().(*syscall.Stat_t)
+	id, uid, gid, is := inodeOf(info)
 	if !is {
 		return nil, fmt.Errorf("%s: no owner is known", path)
 	}
-	f := &file{mode: info.Mode(), uid: st.Uid, gid: st.Gid, id: inode{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}}
+	f := &file{mode: info.Mode(), uid: uid, gid: gid, id: id}
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:
 		if f.link, err = os.Readlink(path); errors.Is(err, fs.ErrNotExist) {
