@@ -60,7 +60,11 @@ func TestSudoRuleThatIsWrongIsNeverInPlace(t *testing.T) {
 		a[k] = v
 		return a
 	}
-	d.refused(t, "sudoers", with("rules", []string{acct + " ALL=(ALL NOPASSWD /usr/bin/id"}), "visudo")
+	r := d.refused(t, "sudoers", with("rules", []string{acct + " ALL=(ALL NOPASSWD /usr/bin/id"}), "visudo")
+	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "visudo: ") || !strings.Contains(last, "syntax error") {
+		t.Errorf("the last line is %q", last)
+	}
 	d.refused(t, "sudoers", with("rules", []string{"no rule at all"}), "not a rule")
 	d.refused(t, "sudoers", with("rules", []string{acct + " a=/bin/id : b=/bin/id"}), "one host specification")
 	d.refused(t, "sudoers", with("file", "../passwd"), "not a file name")

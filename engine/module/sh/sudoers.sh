@@ -71,6 +71,8 @@ su_check() {
   if [ $v_rc -ne 0 ]; then lib_no "cannot write $v_tmp"; return 1; fi
   v_err=$(visudo -cf "$v_tmp" 2>&1)
 }
+# su_refused TEXT: all that visudo said, and last the line that names the error.
+su_refused() { lib_no "$1"; lib_no "visudo: ${1%%"$lib_nl"*}"; }
 su_write() {
   case $v_have in
   '' | "$su_mark$lib_nl"*) ;;
@@ -94,10 +96,10 @@ su_write() {
   if ! su_check; then
     v_first=$v_err
     rm -f "$v_tmp"
-    if [ -z "$v_when" ]; then lib_no "visudo: $v_err"; return 1; fi
+    if [ -z "$v_when" ]; then su_refused "$v_err"; return 1; fi
     # Only a sudo that does not know NOTAFTER accepts the rule without it.
     su_text ''
-    if ! su_check; then rm -f "$v_tmp"; lib_no "visudo: $v_first"; return 1; fi
+    if ! su_check; then rm -f "$v_tmp"; su_refused "$v_first"; return 1; fi
     v_known=false
     if [ "$v_text" = "$v_have" ]; then rm -f "$v_tmp"; _out not_after_supported false; return 0; fi
   fi
