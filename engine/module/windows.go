@@ -24,7 +24,7 @@ func Windows() (*Registry, error) {
 
 func windowsModules() ([]*Module, error) {
 	ms := []*Module{
-		winFacts(), winUser(), winUserInfo(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), powershell(), winCommand(),
+		winFacts(), winUser(), winUserInfo(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), powershell(), winCommand(), winSurface(),
 	}
 	lib := library{}
 	rest, err := lib.read("ps/lib.ps1")
@@ -178,6 +178,27 @@ func winUserInfo() *Module {
 		Check: func(a Args) error {
 			return first(checkOne(a, "name", "sid"), checkWinName(a, "name"), checkSID(a))
 		},
+	}
+}
+
+// winSurface lists everything on a device that bears the name or the SID of a
+// local account: before a creation, and as the proof of a removal.
+func winSurface() *Module {
+	return &Module{
+		Name:     "win_surface",
+		Summary:  "List everything on the device that bears the name or the SID of a local account",
+		Examples: []string{"name: List what bears its name\nregister: left\nwin_surface: {name: '{{ grant.account }}', sid: '{{ created.outputs.sid }}'}"},
+		ReadOnly: true,
+		Args: []Field{
+			winNameField,
+			{Name: "sid", Type: lang.String, Default: "", Doc: "SID of the account, when it is known; else that of the account of the name", Example: "'{{ created.outputs.sid }}'"},
+		},
+		Outputs: []Field{
+			{Name: "items", Type: listOf, Doc: "what was found: kind, tab, what. Accounts, groups, memberships, profile, folders, programs, services, tasks"},
+			{Name: "sid", Type: lang.String, Doc: "the SID that was looked for; empty when there is none"},
+			{Name: "clock", Type: lang.Int, Doc: "the device's clock, seconds since 1970"},
+		},
+		Check: func(a Args) error { return first(checkWinName(a, "name"), checkSID(a)) },
 	}
 }
 

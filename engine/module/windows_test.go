@@ -593,3 +593,55 @@ func TestWindowsScripts(t *testing.T) {
 	}
 	h.fails(t, "is not recognized", "win_command", module.Args{"argv": []string{"nothing.exe", "a b", "$(c)"}})
 }
+
+// Nothing that bears the account's name or SID is missed, and nothing is left
+// when all of it is gone.
+func TestWindowsSurface(t *testing.T) {
+	t.Parallel()
+	h := windowsHost(t)
+	look := func(sid string) []string {
+		t.Helper()
+		r := h.ok(t, "win_surface", module.Args{"name": "jit-abc", "sid": sid})
+		if r.out["clock"] != "1795262400" || r.changed {
+			t.Errorf("the surface is %+v", r)
+		}
+		if r.out["items"] == "" {
+			return nil
+		}
+		return strings.Split(strings.ReplaceAll(r.out["items"], "\t", " "), "\n")
+	}
+	h.Folder(`C:\Users\jit-`)
+	if got := look(""); got != nil {
+		t.Errorf("before: %q", got)
+	}
+	h.ok(t, "win_user", newUser("jit-abc"))
+	h.ok(t, "win_user", newUser("jit-abcd"))
+	h.LogOn("jit-abcd", 3)
+	h.Folder(`C:\Users\jit-abc.WIN1`)
+	sid := h.User("jit-abc").SID
+	h.ok(t, "win_group_member", module.Args{"user": "jit-abc", "groups": []string{"S-1-5-32-555"}})
+	p := h.LogOn("jit-abc", 2)
+	h.Services = map[string]string{"spooler": "LocalSystem", "jitsvc": `.\jit-abc`, "other": `WIN1\jit-abc`}
+	h.Tasks = map[string]string{`\jit\nightly`: "jit-abc", `\Microsoft\x`: "SYSTEM", `\by-sid`: sid}
+	all := []string{
+		"account jit-abc:sid=" + sid, "member S-1-5-32-555", `profile C:\Users\jit-abc`, "profile-list " + sid, `folder C:\Users\jit-abc`, `folder C:\Users\jit-abc.WIN1`, "process 101 explorer",
+		"service jitsvc", "service other", `task \by-sid`, `task \jit\nightly`,
+	}
+	if d := cmp.Diff(all, look("")); d != "" {
+		t.Errorf("what bears the name (-want +got):\n%s", d)
+	}
+	h.ok(t, "win_sessions", module.Args{"name": "jit-abc", "state": "absent"})
+	p.Stuck = true
+	h.do(t, transport.Apply, "win_profile", module.Args{"sid": sid, "state": "absent"})
+	h.ok(t, "win_user", module.Args{"name": "jit-abc", "sid": sid, "state": "absent"})
+	h.Services, h.Tasks = nil, nil
+	left := []string{"member S-1-5-32-555", `folder C:\Users\jit-abc`, `folder C:\Users\jit-abc.WIN1`}
+	if d := cmp.Diff(left, look(sid)); d != "" {
+		t.Errorf("what is left (-want +got):\n%s", d)
+	}
+	h.Groups[2].Orphaned = true
+	left[0] = "unreadable members of S-1-5-32-555"
+	if d := cmp.Diff(left, look(sid)); d != "" {
+		t.Errorf("what cannot be read (-want +got):\n%s", d)
+	}
+}

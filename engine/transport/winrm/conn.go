@@ -52,10 +52,16 @@ func (c *conn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) 
 	if err := ctx.Err(); err != nil {
 		return c.cfg.fail(transport.PhaseExec, "cancelled", err, "")
 	}
-	if err := c.revive(ctx); err != nil {
-		return err
+	for again := false; ; again = true {
+		if err := c.revive(ctx); err != nil {
+			return err
+		}
+		err := c.exec(ctx, b, mark, pipeline, sink)
+		// A pool that the device forgot while nobody used it is replaced once.
+		if again || !errors.Is(err, runspace.ErrGone) || !transport.SafeToRetry(err) {
+			return err
+		}
 	}
-	return c.exec(ctx, b, mark, pipeline, sink)
 }
 
 // revive replaces a pool that turned out to be of no use by a new one.

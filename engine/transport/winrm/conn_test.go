@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"runner/engine/transport/winrm"
 	"runner/engine/transport/winrm/clixml"
 	"runner/engine/transport/winrm/psrp"
+	"runner/engine/transport/winrm/runspace"
 	"runner/engine/transport/winrm/winrmtest"
 )
 
@@ -291,6 +293,37 @@ func TestLostConnection(t *testing.T) {
 	h.want(t, "B1", `O1 stdout "back"`, "E1"+ended)
 	if d.Calls("Create") != 2 {
 		t.Errorf("%d pools were opened", d.Calls("Create"))
+	}
+}
+
+// A pool that the device forgot is replaced before anything is sent.
+func TestForgottenPool(t *testing.T) {
+	t.Parallel()
+	d := newDevice("win1")
+	var forgets atomic.Bool
+	d.Fault = func(_ context.Context, operation string) error {
+		if operation == "Command" && forgets.Load() {
+			return runspace.ErrGone
+		}
+		return nil
+	}
+	c := dialTo(t, d, winrm.Config{})
+	for n := range 3 {
+		var h heard
+		if err := c.Run(t.Context(), transport.Batch{Steps: []transport.Step{step(1, psBodies.Echo, "a")}}, h.sink); err != nil {
+			t.Fatal(err)
+		}
+		h.want(t, "B1", `O1 stdout "a"`, "E1"+ended)
+		d.Restart()
+		if d.Calls("Create") != n+1 {
+			t.Errorf("%d pools were opened", d.Calls("Create"))
+		}
+	}
+	forgets.Store(true)
+	before := d.Calls("Create")
+	err := c.Run(t.Context(), transport.Batch{Steps: []transport.Step{step(1, psBodies.Echo, "a")}}, func(transport.Event) { t.Error("an event") })
+	if code(err) != "exec.lost" || !transport.SafeToRetry(err) || d.Calls("Create") > before+2 {
+		t.Errorf("after %d more pools: %v", d.Calls("Create")-before, err)
 	}
 }
 

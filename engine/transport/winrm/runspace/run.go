@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"runner/engine/transport"
 	"runner/engine/transport/winrm/clixml"
 	"runner/engine/transport/winrm/psrp"
 )
@@ -40,7 +41,11 @@ func (p *Pool) Run(ctx context.Context, pl psrp.Pipeline, input []any, sink func
 	r := &run{p: p, id: id, sink: sink}
 	if err := p.shell.Command(ctx, id.String(), ps[0].Data); err != nil {
 		r.forget()
-		return p.fail(fmt.Errorf("start the pipeline: %w", err))
+		err = p.fail(fmt.Errorf("start the pipeline: %w", err))
+		if errors.Is(err, ErrGone) || transport.SafeToRetry(err) {
+			return &NotStartedError{err}
+		}
+		return err
 	}
 	return r.follow(ctx, ps[1:], pl.Input, input)
 }

@@ -31,7 +31,9 @@ type Opener interface {
 // known.
 type Shell interface {
 	// Command creates the command with that id ([MS-WSMV] 3.1.4.11), with the
-	// first packet as its argument.
+	// first packet as its argument. Its error wraps ErrGone when the device said
+	// that there is no such shell (any more), and is a *transport.Error that is
+	// safe to retry when nothing was sent.
 	Command(ctx context.Context, id string, first []byte) error
 	// Send writes a packet to a stream of a command, or of the shell ("").
 	Send(ctx context.Context, command, stream string, packet []byte) error
@@ -209,6 +211,10 @@ func (p *Pool) Err() error {
 	}
 	return nil
 }
+
+// ErrGone says that the device does not know the shell: it was idle for too
+// long, or the service was restarted. What was asked of it was not done.
+var ErrGone = errors.New("the device does not know the shell any more")
 
 var errClosed = errors.New("the runspace pool is closed")
 

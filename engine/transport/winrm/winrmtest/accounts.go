@@ -56,6 +56,8 @@ type Accounts struct {
 	MinPassword int
 	DomainRole  int
 	Users       []*Account
+	Services    map[string]string // who they run as, by name
+	Tasks       map[string]string // likewise, by path and name
 	Groups      []*Group
 	Profiles    []*Profile
 	Processes   []*Process
@@ -107,6 +109,13 @@ func (a *Accounts) LogOn(name string, session int) *Profile {
 	return p
 }
 
+// Folder makes a folder.
+func (a *Accounts) Folder(path string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.paths[path] = true
+}
+
 const profileList = `HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\`
 
 func (a *Accounts) has(path string) bool {
@@ -148,6 +157,7 @@ func (a *Accounts) add(to map[string]hostCommand) {
 		"get-localgroup": a.getGroup, "new-localgroup": a.newGroup, "remove-localgroup": a.removeGroup,
 		"get-localgroupmember": a.members, "add-localgroupmember": a.join, "remove-localgroupmember": a.leave,
 		"get-ciminstance": a.instance, "get-cimassociatedinstance": a.associated, "remove-ciminstance": a.removeInstance,
+		"get-scheduledtask": a.tasks, "get-childitem": a.folders, "split-path": func(c pseval.Call) error { return c.Output(`C:\Users`) },
 		"get-process": a.processes, "stop-process": a.stop, "logoff.exe": a.logOff, "test-wsman": a.testLogon,
 		"get-command": func(c pseval.Call) error { return c.Output(&pseval.Object{}) },
 		"whoami.exe":  func(c pseval.Call) error { return c.Output(`corp\runner`) },
@@ -176,7 +186,8 @@ func (a *Accounts) add(to map[string]hostCommand) {
 
 // knows reports whether a call is about programs of accounts.
 func (a *Accounts) knows(c pseval.Call) bool {
-	if _, users := c.Named["includeusername"]; users {
+	_, users := c.Named["includeusername"]
+	if _, folders := c.Named["directory"]; users || folders {
 		return true
 	}
 	a.mu.Lock()
@@ -349,6 +360,14 @@ func (a *Accounts) theGroup(c pseval.Call) (*Group, error) {
 }
 
 func (a *Accounts) getGroup(c pseval.Call) error {
+	if len(c.Named) == 0 {
+		for _, g := range a.Groups {
+			if err := c.Output(g.object()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	g, err := a.theGroup(c)
 	if err != nil {
 		return err

@@ -194,10 +194,7 @@ func (q *queue) add(ps []psrp.Packet, done bool) {
 	q.more = make(chan struct{})
 }
 
-var (
-	errGone      = errors.New("the shell is gone")
-	errNoCommand = errors.New("there is no such command")
-)
+var errNoCommand = errors.New("there is no such command")
 
 // take hands what a client sent to the server and starts what it asks for.
 func (s *Shell) take(stream clixml.GUID, b []byte) error {
@@ -267,7 +264,7 @@ func (s *Shell) call(ctx context.Context, operation string) error {
 		return err
 	}
 	if s.life.Err() != nil {
-		return errGone
+		return runspace.ErrGone
 	}
 	return nil
 }
@@ -344,7 +341,7 @@ func (s *Shell) Receive(ctx context.Context, id string) (runspace.Received, erro
 		case <-late.C:
 			return runspace.Received{}, nil
 		case <-s.life.Done():
-			return runspace.Received{}, errGone
+			return runspace.Received{}, runspace.ErrGone
 		case <-ctx.Done():
 			return runspace.Received{}, ctx.Err()
 		}
@@ -395,7 +392,7 @@ func (s *Shell) Close(ctx context.Context) error {
 	if err := s.call(ctx, "Delete"); err != nil {
 		return err
 	}
-	s.end(errGone)
+	s.end(runspace.ErrGone)
 	return nil
 }
 

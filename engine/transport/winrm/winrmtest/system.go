@@ -1,6 +1,7 @@
 package winrmtest
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,6 +31,13 @@ func (a *Accounts) instance(c pseval.Call) error {
 		return properties("caption", "Microsoft Windows Server 2022 Standard", "version", "10.0.20348")
 	case class == "Win32_ComputerSystem":
 		return properties("domain", "corp.example", "domainrole", int64(a.DomainRole))
+	case class == "Win32_Service":
+		for _, name := range slices.Sorted(maps.Keys(a.Services)) {
+			if err := properties("name", name, "startname", a.Services[name]); err != nil {
+				return err
+			}
+		}
+		return nil
 	case class == "Win32_UserAccount" && sid != "":
 		if u := a.user("", sid); u != nil {
 			return properties("sid", u.SID, "name", u.Name)
@@ -44,6 +52,32 @@ func (a *Accounts) instance(c pseval.Call) error {
 		return nil
 	}
 	return &pseval.UnsupportedError{What: "the class " + named(c, "classname") + " with the filter " + named(c, "filter")}
+}
+
+// tasks is Get-ScheduledTask.
+func (a *Accounts) tasks(c pseval.Call) error {
+	for _, name := range slices.Sorted(maps.Keys(a.Tasks)) {
+		who := &pseval.Object{Properties: map[string]any{"userid": a.Tasks[name]}}
+		i := strings.LastIndexByte(name, '\\') + 1
+		if err := c.Output(&pseval.Object{Properties: map[string]any{"principal": who, "taskpath": name[:i], "taskname": name[i:]}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folders is Get-ChildItem of the folder of profiles.
+func (a *Accounts) folders(c pseval.Call) error {
+	for _, path := range slices.Sorted(maps.Keys(a.paths)) {
+		name, ok := strings.CutPrefix(path, named(c, "literalpath")+`\`)
+		if !ok {
+			continue
+		}
+		if err := c.Output(&pseval.Object{Properties: map[string]any{"name": name, "fullname": path}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func inputSID(c pseval.Call) string {

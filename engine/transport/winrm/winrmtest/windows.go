@@ -71,7 +71,7 @@ func (w *Windows) Handle(ctx context.Context, p *Pipeline) error {
 	m.Commands = w.commands()
 	m.Env = map[string]string{}
 	if w.Accounts != nil {
-		m.Env["computername"] = w.Accounts.Computer
+		m.Env["computername"], m.Env["public"] = w.Accounts.Computer, `C:\Users\Public`
 		w.Accounts.add(m.Commands)
 	}
 	m.Body = func(ctx context.Context, name string, c pseval.Call) (bool, error) {

@@ -99,6 +99,9 @@ type Machine struct {
 	steps     int
 }
 
+// switches are parameters without a value that others may follow.
+var switches = map[string]bool{"force": true, "directory": true}
+
 // maxSteps bounds how much one script may do.
 const maxSteps = 5_000_000
 
@@ -436,7 +439,7 @@ func (m *Machine) bind(ctx context.Context, words []*node, out func(any) error) 
 			continue
 		}
 		c.Named[k.text] = true
-		if i+1 < len(words) && words[i+1].kind != "parameter" && words[i+1].kind != "splat" && k.text != "force" {
+		if i+1 < len(words) && words[i+1].kind != "parameter" && words[i+1].kind != "splat" && !switches[k.text] {
 			v, err := m.value(ctx, words[i+1])
 			if err != nil {
 				return c, err
