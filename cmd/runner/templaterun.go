@@ -279,12 +279,6 @@ func (r *templateRun) explain(ctx context.Context, t *template.Template, res *en
 		}
 	default:
 		out.code = exitUndone
-		if left := a.notUndone(res); len(left) > 0 {
-			out.code = exitLeft
-			for _, l := range left {
-				a.say("left: what %s did; its undo is not run, so take it away by hand", l)
-			}
-		}
 	}
 	for _, u := range res.Undone {
 		a.say("undone: %s", oneLine(plainObject(u)))
@@ -294,22 +288,6 @@ func (r *templateRun) explain(ctx context.Context, t *template.Template, res *en
 	}
 	if len(res.Steps) > 0 {
 		out.hints = append(out.hints, "runner execution show "+res.Execution.ID+" --failed")
-	}
-	return out
-}
-
-// notUndone names the steps that changed something of which nothing is
-// recorded, so that a failure later on could not take it back: scripts.
-func (a *app) notUndone(res *engine.AdHocResult) []string {
-	reg, err := a.reg()
-	if err != nil {
-		return nil // the run could not have been
-	}
-	var out []string
-	for _, s := range res.Steps {
-		if m := reg.Lookup(s.Module); m != nil && m.NeedsUndo && s.Status == string(executor.Changed) {
-			out = append(out, fmt.Sprintf("step %d %q (%s)", s.N, oneLine(s.Name), s.Module))
-		}
 	}
 	return out
 }

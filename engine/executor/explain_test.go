@@ -101,7 +101,7 @@ func planAndRun(t *testing.T, steps string, apart bool) string {
 			t.Errorf("step %d was planned to be skipped and is %s\n%s", s.N, res.Steps[i].Status, steps)
 		}
 	}
-	if less && len(sent) < len(planned) {
+	if less {
 		return cmp.Diff(slices.Concat(sent...), slices.Concat(planned...))
 	}
 	return cmp.Diff(sent, planned)

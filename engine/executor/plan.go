@@ -71,6 +71,11 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 	if x.Diff && !st.Module.ReadOnly {
 		it.step.Args = append(it.step.Args, transport.Arg{Name: diffArg, Value: transport.Lit{V: "1"}})
 	}
+	if st.Undo != nil && x.Mode == transport.Apply {
+		if ok, err := x.planUndo(it, later); err != nil || !ok {
+			return nil, false, err
+		}
+	}
 	if st.Module.Objects != nil && (x.Mode == transport.Apply || x.Diff) {
 		if it.late && x.Record != nil && len(pend) > 0 {
 			return nil, false, nil

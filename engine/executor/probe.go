@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"runner/engine/transport"
 )
@@ -48,7 +50,7 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 			for i := range t.objects {
 				before, ok := s.facts["state."+strconv.Itoa(i)]
 				if !ok {
-					before = "?"
+					before = unlooked(t.objects[i].ID)
 				}
 				x.res.Changes = append(x.res.Changes, Change{
 					Seq: x.seq, Step: x.stepOf(t.n), Module: t.module.Name,
@@ -130,7 +132,7 @@ func (x *run) intend(ctx context.Context, items []*item) error {
 			for i := range it.objects {
 				x.res.Changes = append(x.res.Changes, Change{
 					Seq: x.seq, Step: x.stepOf(it.n), Module: it.module.Name,
-					Object: it.objects[i].ID, State: Intended, Before: "?", Undo: it.objects[i].Undo,
+					Object: it.objects[i].ID, State: Intended, Before: unlooked(it.objects[i].ID), Undo: it.objects[i].Undo,
 				})
 				x.seq++
 			}
@@ -159,6 +161,11 @@ func (x *run) bindCall(it *item) {
 			v = f.Default
 		}
 		it.step.Args = append(it.step.Args, transport.Arg{Name: f.Name, Value: transport.Lit{V: plain(v)}})
+	}
+	for _, name := range slices.Sorted(maps.Keys(it.call.Args)) {
+		if strings.HasPrefix(name, "_r") { // what the {{ }} of a script are bound to
+			it.step.Args = append(it.step.Args, transport.Arg{Name: name, Value: transport.Lit{V: plain(it.call.Args[name])}})
+		}
 	}
 }
 

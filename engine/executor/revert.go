@@ -157,8 +157,11 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 	for i, it := range probes {
 		c := &pending[i]
 		now, known := said[it.n].state(it, c.Object)
+		if isScript(c.Object) {
+			now, known = c.After, true // nothing can look at it
+		}
 		switch {
-		case known && (now == c.Before || now == "absent"):
+		case known && !isScript(c.Object) && (now == c.Before || now == "absent"):
 			c.State = Undone
 		case !known, c.Before != "absent", now != c.After && c.State == Done && !force:
 			// Undoing takes an object away: one that was there before stays as it is.

@@ -293,6 +293,12 @@ func (x *run) complete(ctx context.Context, items []*item, said map[int]*told) e
 		t := said[it.n]
 		for i := range it.objects {
 			c := &x.res.Changes[it.first+i]
+			if isScript(c.Object) {
+				if scriptBecame(c, t) {
+					cs = append(cs, *c)
+				}
+				continue
+			}
 			if !x.became(it, c, t, "state."+strconv.Itoa(i)) {
 				continue // it stays intended and is looked at, never guessed
 			}

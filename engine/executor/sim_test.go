@@ -153,6 +153,21 @@ func (d *device) do(body string, c *call) int {
 		if c.args["text"] == "boom" {
 			return 3
 		}
+	case "shell": // make, spoil or remove the object that _r1 names
+		if c.mode != transport.Apply {
+			break
+		}
+		c.out["_changed"] = "true"
+		id := "obj:" + c.args["_r1"]
+		switch verb, _, _ := strings.Cut(c.args["cmd"], " "); verb {
+		case "make":
+			d.objects[id] = "made"
+		case "spoil":
+			d.objects[id] = "half"
+			return 4
+		case "remove":
+			delete(d.objects, id)
+		}
 	case "list":
 		var names []string
 		for k := range d.objects {
@@ -184,6 +199,7 @@ func registry(t *testing.T) *module.Registry {
 			},
 		},
 		&module.Module{Name: "say", Summary: "s", Platform: "linux", Args: []module.Field{str("text", true)}, Free: "text", ReadOnly: true, Sh: "say"},
+		&module.Module{Name: "shell", Summary: "s", Platform: "linux", Args: []module.Field{str("cmd", true)}, Free: "cmd", Script: "cmd", NeedsUndo: true, Sh: "shell"},
 		&module.Module{Name: "list", Summary: "s", Platform: "linux", ReadOnly: true, Sh: "list", Outputs: []module.Field{{Name: "items", Type: lang.ListOf(lang.String)}}},
 		&module.Module{
 			Name: "note", Summary: "s", Args: []module.Field{str("text", true)}, Free: "text",

@@ -291,7 +291,12 @@ func (l *loader) undo(f *lang.Fields, s *Step, n *lang.Node, sec *section, guard
 		l.Add(f.Key("undo"), "no-effect", "undo has no effect with %s, which records by itself how to undo what it does; leave it out", s.Module.Name)
 		return nil
 	}
-	return l.script(s.Module, n, sec.scope, guarded)
+	undo := l.script(s.Module, n, sec.scope, guarded)
+	if undo != nil && slices.ContainsFunc(undo.Binds, func(b *lang.Value) bool { return b.Type().Kind == lang.SecretKind }) {
+		l.Add(n, "secret", "undo is stored with the grant, so it cannot use a secret; take back what was made by its name")
+		return nil
+	}
+	return undo
 }
 
 // undoable refuses effects that nobody could take back.

@@ -116,9 +116,9 @@ func (r *run) follow(ctx context.Context, rest []psrp.Packet, takes bool, input 
 	if err == nil {
 		err = r.verdict()
 	}
-	if r.end == nil {
+	if r.end == nil { // nobody knows what became of it, so the pool takes no more work
 		r.forget()
-		return err
+		return p.fail(err)
 	}
 	r.release(ctx)
 	return err
