@@ -14,8 +14,7 @@ import (
 
 	"runner/engine"
 	"runner/engine/executor"
-	"runner/engine/inventory"
-	"runner/engine/lang"
+	"runner/engine/grant"
 	"runner/engine/template"
 	"runner/engine/transport"
 )
@@ -41,41 +40,47 @@ type diffJSON struct {
 
 // templateRun is an ad hoc run that was asked for.
 type templateRun struct {
-	app                *app
-	device, credential string
-	params             []string
-	check, noFuse      bool
-	diff               bool
-	fromStep           int
-	account            string
-	uid                int64
+	app                  *app
+	devices, credentials []string // names and patterns
+	params               []string
+	check, noFuse        bool
+	diff                 bool
+	fromStep             int
+	account              string
+	uid                  int64
+	parallel             int
 }
 
 func (a *app) templateRun() *cobra.Command {
 	r := &templateRun{app: a}
 	c := leaf{
-		use: "run TEMPLATE (--device DEVICE | --credential CREDENTIAL)", short: "run a template on a device, without a grant",
+		use: "run TEMPLATE (--device DEVICE | --credential CREDENTIAL)", short: "run a template on devices, without a grant",
 		example: `runner template run create/linux-user --device web-1 -p username=ana --check --diff
+runner template run create/linux-user --device 'web-*,db-1' -p username=ana --parallel 20
 runner template run ./templates/create/plain-user.yaml --credential web-admin --account ana --uid 71000`,
 		long: `TEMPLATE is kind/name or the path of a file. There is no grant, so nothing removes
 what the template makes; --account and --uid are what it reads as grant.account and
 grant.uid. When a step fails, what the run changed is undone, unless the template says
 on_failure: keep, or deletes. --diff shows files and accounts before and after, but
-never a password, nor what a step with no_log does.`,
+never a password, nor what a step with no_log does.
+--device and --credential take several names and patterns. The devices are worked on
+side by side, each by itself: one that fails holds up none of the others. The exit code
+is that of the worst.`,
 		args: needs("TEMPLATE"), exits: []int{exitFile, exitDenied, exitUnreached, exitUndone, exitLeft, exitInterrupted},
 		run: func(ctx context.Context, args []string) error { return r.run(ctx, args[0]) },
 	}.command()
 	r.where(c)
 	c.Flags().BoolVar(&r.check, "check", false, "change nothing, say what would be changed")
 	c.Flags().BoolVar(&r.diff, "diff", false, "show what is changed, or with --check would be, before and after")
+	c.Flags().IntVar(&r.parallel, "parallel", 50, "devices to work on at the same time, 1 to 1000")
 	return c
 }
 
 // where adds the flags that say what to run, and on which device.
 func (r *templateRun) where(c *cobra.Command) {
 	fs := c.Flags()
-	fs.StringVar(&r.device, "device", "", "run on this device, with its only credential")
-	fs.StringVar(&r.credential, "credential", "", "run on the device of this credential, logged in as it says, with its params")
+	fs.StringSliceVar(&r.devices, "device", nil, "the device, with its only credential")
+	fs.StringSliceVar(&r.credentials, "credential", nil, "the device of this credential, logged in as it says, with its params")
 	fs.StringArrayVarP(&r.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
 	fs.StringVar(&r.account, "account", "", "what the template reads as grant.account (default: the param username)")
 	fs.Int64Var(&r.uid, "uid", 0, "what it reads as grant.uid (default: the param uid)")
@@ -92,7 +97,10 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	if err := a.operatorOnly("run templates without a grant"); err != nil {
 		return err
 	}
-	resolve := sync.OnceValues(r.target)
+	if r.parallel < 1 || r.parallel > 1000 {
+		return usagef("--parallel is %d: it goes from 1 to 1000", r.parallel)
+	}
+	resolve := sync.OnceValues(r.targets)
 	w, err := a.workspace()
 	if err != nil {
 		return err
@@ -106,30 +114,36 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 	if err := given.fit(t); err != nil {
 		return err
 	}
-	at, err := resolve()
+	targets, err := resolve()
 	if err != nil {
 		return err
 	}
-	if err := r.standIn(t, at, given); err != nil {
-		return err
+	for _, at := range targets {
+		if err := r.standIn(t, at, given); err != nil {
+			return err
+		}
 	}
 	e, err := a.wire(late)
 	if err != nil {
 		return err
 	}
 	e.Node = nodeName()
-	run := engine.AdHoc{Template: t, Connection: at.conn, Dialled: dialled, Params: given.values, Defaults: at.params, Account: r.account, UID: r.uid, NoFuse: r.noFuse, FromStep: r.fromStep, Diff: r.diff}
+	run := engine.AdHoc{Template: t, Params: given.values, Account: r.account, UID: r.uid, NoFuse: r.noFuse, FromStep: r.fromStep, Diff: r.diff}
 	if r.check {
 		run.Mode = transport.Check
 	}
+	if len(targets) > 1 {
+		return r.fleet(ctx, e, run, targets)
+	}
+	run.Connection, run.Defaults, run.Dialled = targets[0].conn, targets[0].params, dialled
 	res, err := e.RunTemplate(ctx, run)
 	return r.conclude(ctx, t, &res, err)
 }
 
-// begin connects in the background, and opens the store while the device is
-// being reached. What it returns waits for the connection; one that nobody asks
-// for is closed with the dialer.
-func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (runTarget, error), late *lazyStore) func() (transport.Conn, error) {
+// begin connects in the background when there is one device, and opens the store
+// meanwhile. What it returns waits for the connection; one that nobody asks for
+// is closed with the dialer.
+func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() ([]runTarget, error), late *lazyStore) func() (transport.Conn, error) {
 	type dialled struct {
 		conn transport.Conn
 		err  error
@@ -137,10 +151,10 @@ func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (r
 	done := make(chan dialled, 1)
 	go func() {
 		var d dialled
-		at, err := resolve()
+		targets, err := resolve()
 		late.begin()
-		if d.err = err; err == nil {
-			d.conn, d.err = r.app.dialer(w).Dial(ctx, at.conn)
+		if d.err = err; len(targets) == 1 {
+			d.conn, d.err = r.app.dialer(w).Dial(ctx, targets[0].conn)
 		}
 		done <- d
 	}()
@@ -150,91 +164,15 @@ func (r *templateRun) begin(ctx context.Context, w *workspace, resolve func() (r
 	}
 }
 
-// runTarget is where an ad hoc run goes.
-type runTarget struct {
-	credential string
-	conn       *inventory.Connection
-	params     map[string]*lang.Value // that the credential sets
-}
-
-// target resolves --device or --credential.
-func (r *templateRun) target() (runTarget, error) {
-	at := runTarget{credential: r.credential}
-	if (r.device == "") == (r.credential == "") {
-		return at, usagef("say where to run it: either --device or --credential")
-	}
-	set, err := r.app.inventory()
-	if err != nil {
-		return at, err
-	}
-	if r.device != "" {
-		names, err := credentialsOf(set, r.device)
-		if err != nil {
-			return at, err
-		}
-		if len(names) != 1 {
-			return at, usagef("device %s has %s; say which with --credential: %s", r.device, plural(len(names), "credential"), lang.Words(names))
-		}
-		at.credential = names[0]
-	}
-	if at.conn, err = set.Resolve(at.credential); err != nil {
-		return at, usagef("%v", err)
-	}
-	at.params = set.Credentials[at.credential].Params
-	return at, nil
-}
-
-// credentialsOf returns the names of a device's credentials, sorted.
-func credentialsOf(set *inventory.Set, device string) ([]string, error) {
-	if set.Devices[device] == nil {
-		return nil, unknownName("device", device, slices.Sorted(maps.Keys(set.Devices)))
-	}
-	var names []string
-	for name, c := range set.Credentials {
-		if c.Device == device {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// unknownName says that nothing has a name, and what was probably meant.
-func unknownName(kind, name string, names []string) error {
-	if near := lang.Similar(name, names); near != "" {
-		return usagef("there is no %s %q; did you mean %q?", kind, name, near)
-	}
-	return usagef("there is no %s %q; there is %s", kind, name, lang.Words(names))
-}
-
 // conclude prints what became of the run.
 func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *engine.AdHocResult, err error) error {
 	a := r.app
 	if isUsage(err) {
 		return err
 	}
-	if err != nil || r.check {
-		res.Outputs = map[string]any{} // what they are made of did not come about, or was undone
-	}
-	v := runJSON{
-		executionJSON: viewExecution(&res.Execution, res.Steps, a.now()), Outputs: res.Outputs,
-		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...), Diffs: []diffJSON{},
-	}
-	for _, d := range res.Diffs {
-		v.Diffs = append(v.Diffs, viewDiff(d))
-	}
+	v := r.view(res, err)
 	perr := a.answer(v, func(w io.Writer) {
-		ok := map[string]int{}
-		for _, s := range res.Steps {
-			ok[s.Status]++
-		}
-		var summary strings.Builder
-		for _, word := range []string{"ok", "changed", "skipped", "failed", "unreachable", "interrupted"} {
-			if ok[word] > 0 {
-				fmt.Fprintf(&summary, "%s=%d ", word, ok[word])
-			}
-		}
-		fields(w, field{"execution", v.ID}, field{"outcome", v.Outcome}, field{"device", v.Device}, field{"steps", summary.String()},
+		fields(w, field{"execution", v.ID}, field{"outcome", v.Outcome}, field{"device", v.Device}, field{"steps", stepCounts(res.Steps)},
 			field{"took", short(took(&res.Execution, a.now())) + ", " + short(res.Execution.Connect) + " of it to connect"})
 		for _, name := range slices.Sorted(maps.Keys(res.Outputs)) {
 			_, _ = fmt.Fprintf(w, "output %s: %s\n", name, oneLine(fmt.Sprint(res.Outputs[name])))
@@ -247,8 +185,38 @@ func (r *templateRun) conclude(ctx context.Context, t *template.Template, res *e
 	return r.explain(ctx, t, res, err)
 }
 
+// view is what became of a run, for programs.
+func (r *templateRun) view(res *engine.AdHocResult, err error) runJSON {
+	if err != nil || r.check {
+		res.Outputs = map[string]any{} // what they are made of did not come about, or was undone
+	}
+	v := runJSON{
+		executionJSON: viewExecution(&res.Execution, res.Steps, r.app.now()), Outputs: res.Outputs,
+		Undone: append([]string{}, res.Undone...), Conflicts: append([]string{}, res.Conflicts...), Diffs: []diffJSON{},
+	}
+	for _, d := range res.Diffs {
+		v.Diffs = append(v.Diffs, viewDiff(d))
+	}
+	return v
+}
+
+// stepCounts says how many steps ended how: ok=3 changed=2.
+func stepCounts(steps []grant.StepResult) string {
+	n := map[string]int{}
+	for _, s := range steps {
+		n[s.Status]++
+	}
+	var words []string
+	for _, word := range []string{"ok", "changed", "skipped", "failed", "unreachable", "interrupted"} {
+		if n[word] > 0 {
+			words = append(words, fmt.Sprintf("%s=%d", word, n[word]))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // explain says what is left after a run that failed, and returns the code.
-func (r *templateRun) explain(ctx context.Context, t *template.Template, res *engine.AdHocResult, err error) error {
+func (r *templateRun) explain(ctx context.Context, t *template.Template, res *engine.AdHocResult, err error) *codeError {
 	a := r.app
 	out := &codeError{code: codeOf(err), err: fmt.Errorf("%s: %w", res.Execution.Device, err)}
 	if te, is := errors.AsType[*transport.Error](err); is {
@@ -275,13 +243,13 @@ func (r *templateRun) explain(ctx context.Context, t *template.Template, res *en
 	case len(res.Conflicts) > 0:
 		out.code = exitLeft
 		for _, c := range res.Conflicts {
-			a.say("left: %s, which somebody else changed since", oneLine(plainObject(c)))
+			a.say("left on %s: %s, which somebody else changed since", res.Execution.Device, oneLine(plainObject(c)))
 		}
 	default:
 		out.code = exitUndone
 	}
 	for _, u := range res.Undone {
-		a.say("undone: %s", oneLine(plainObject(u)))
+		a.say("undone on %s: %s", res.Execution.Device, oneLine(plainObject(u)))
 	}
 	if ctx.Err() != nil {
 		out.code = exitInterrupted

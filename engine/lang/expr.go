@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/expr-lang/expr"
@@ -54,6 +55,8 @@ type Expr struct {
 	tree    ast.Node // as written, with types
 	program *vm.Program
 	loops   bool // has predicates
+
+	parts sync.Map // text of a subtree: its *vm.Program
 }
 
 // CompileExpr checks the bare expression of a scalar against scope. want

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/vm"
 )
 
 // Residual is what is left of an expression when some names are not known
@@ -125,8 +126,8 @@ func (f *folder) fold(n ast.Node) Residual {
 // known evaluates a subtree that reads no later name. One that fails is left
 // to the full evaluation, which may never come to it.
 func (f *folder) known(n ast.Node, refs [][]string) Residual {
-	program, err := compileProgram(n.String(), f.e.scope)
-	if err != nil {
+	program := f.e.part(n)
+	if program == nil {
 		return unknown
 	}
 	vars, err := bind(f.env, refs, f.e.loops)
@@ -142,6 +143,21 @@ func (f *folder) known(n ast.Node, refs [][]string) Residual {
 		return unknown
 	}
 	return RLit{v}
+}
+
+// part is the program of a subtree, compiled when it is first asked for: a
+// template is planned for many devices. nil: it does not stand by itself.
+func (e *Expr) part(n ast.Node) *vm.Program {
+	text := n.String()
+	if p, ok := e.parts.Load(text); ok {
+		return p.(*vm.Program)
+	}
+	p, err := compileProgram(text, e.scope)
+	if err != nil {
+		p = nil
+	}
+	e.parts.Store(text, p)
+	return p
 }
 
 // path recognizes name.field.field.

@@ -88,8 +88,16 @@ func checkExecution(f grant.Fence, grantID string, e *grant.Execution) error {
 }
 
 func putSteps(ctx context.Context, tx *sql.Tx, execution string, steps []grant.StepResult) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	put, err := tx.PrepareContext(ctx, putStep)
+	if err != nil {
+		return err
+	}
+	defer put.Close()
 	for i := range steps {
-		if _, err := tx.ExecContext(ctx, putStep, stepArgs(execution, &steps[i])...); err != nil {
+		if _, err := put.ExecContext(ctx, stepArgs(execution, &steps[i])...); err != nil {
 			return err
 		}
 	}

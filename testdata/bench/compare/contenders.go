@@ -23,6 +23,7 @@ type contender struct {
 	Folder string              `json:"folder"` // copied for this contender and expanded, its place is {folder}
 	Env    []string            `json:"env"`
 	Phases map[string][]string `json:"phases"`
+	Many   map[string][]string `json:"many"` // the same on many devices at once
 
 	folder string
 }
@@ -38,6 +39,12 @@ func (b *bench) load(file, only string) ([]contender, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	for _, c := range all {
+		if b.devices > 1 {
+			c.Phases = c.Many
+		}
+		if len(c.Phases) == 0 {
+			continue
+		}
 		for p := range c.Phases {
 			if !slices.Contains(phases, p) {
 				return nil, fmt.Errorf("%s: %s: phase %q is none of %v", file, c.Name, p, phases)
@@ -75,16 +82,20 @@ func (b *bench) lacks(c contender) string {
 }
 
 // prepare makes the contender's own copy of its folder with the values in place.
-func (b *bench) prepare(c *contender, addr string) error {
+func (b *bench) prepare(c *contender, addr string) (err error) {
 	if c.Folder == "" {
 		return nil
 	}
 	from := filepath.Join(b.root, c.Folder)
-	var err error
 	if c.folder, err = os.MkdirTemp(b.work, c.Name+"-"); err != nil {
 		return err
 	}
 	v := b.values(*c, addr)
+	defer func() { // runner's devices are a file of its workspace
+		if inv := filepath.Join(c.folder, "inventories"); err == nil && b.devices > 1 && isDir(inv) {
+			err = os.Rename(filepath.Join(b.fleet, "fleet.yaml"), filepath.Join(inv, "fleet.yaml"))
+		}
+	}()
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -109,8 +120,9 @@ func (b *bench) prepare(c *contender, addr string) error {
 func (b *bench) values(c contender, addr string) map[string]string {
 	host, port, _ := strings.Cut(addr, ":")
 	until := time.Now().UTC().Add(2 * time.Hour)
-	key, _ := os.ReadFile(b.machine.KeyFile() + ".pub")
-	hostKey := b.machine.HostKey
+	m := b.machines[0]
+	key, _ := os.ReadFile(m.KeyFile() + ".pub")
+	hostKey := m.HostKey
 	knownHosts := filepath.Join(b.work, "known_hosts-"+port)
 	_ = os.WriteFile(knownHosts, []byte("["+host+"]:"+port+" "+hostKey+"\n"), 0o600)
 	password := "Bench-pass-" + strconv.Itoa(b.uid)
@@ -119,7 +131,8 @@ func (b *bench) values(c contender, addr string) map[string]string {
 	return map[string]string{
 		"root": b.root, "work": b.work, "folder": c.folder,
 		"addr": addr, "host": host, "port": port,
-		"key": b.machine.KeyFile(), "host_key": hostKey, "known_hosts": knownHosts,
+		"fleet": b.fleet,
+		"key":   m.KeyFile(), "host_key": hostKey, "known_hosts": knownHosts,
 		"account": "jit-" + c.Name[:1] + strconv.Itoa(b.uid), "uid": strconv.Itoa(b.uid),
 		"pub": strings.TrimSpace(string(key)), "password": password, "password_file": passwordFile,
 		"until": until.Format("20060102150405") + "Z", "until_rfc3339": until.Format(time.RFC3339),

@@ -4,6 +4,8 @@
 // proxy at 50 ms. It prints medians, the ratio to the floor and the controller's own
 // CPU seconds. Needs Linux and root; `make bench` calls it.
 //
+// With -devices N the same is done on N machines at once.
+//
 // Contenders are in contenders.json: the command of each phase, in which {name}
 // stands for a value of [values]. A contender whose program is absent is left out
 // and named. A phase that fails ends the comparison: a fast failure is no result.
@@ -38,7 +40,9 @@ func main() {
 type bench struct {
 	root       string // of the repository
 	work       string // scratch
-	machine    *lab.Machine
+	machines   []*lab.Machine
+	devices    int
+	fleet      string // folder of files that name the machines, with more than one
 	contenders []contender
 	runs       int
 	out        io.Writer
@@ -58,6 +62,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	fs := flag.NewFlagSet("compare", flag.ContinueOnError)
 	fs.StringVar(&b.root, "root", ".", "folder of the repository")
 	fs.IntVar(&b.runs, "runs", 20, "runs of every phase; the median counts")
+	fs.IntVar(&b.devices, "devices", 1, "machines to work on at once")
 	delays := fs.String("delays", "0s,50ms", "round-trip times")
 	only := fs.String("only", "", "contenders to run, by comma; empty: all that are installed")
 	file := fs.String("contenders", "testdata/bench/contenders.json", "below root")
@@ -82,10 +87,18 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the floor: %w: %s", err, text)
 	}
-	if b.machine, err = lab.Start(ctx, lab.Config{Name: "bench"}); err != nil {
-		return err
+	defer func() {
+		for _, m := range b.machines {
+			err = errors.Join(err, m.Stop())
+		}
+	}()
+	for n := range b.devices {
+		m, err := lab.Start(ctx, lab.Config{Name: fmt.Sprintf("bench%d", n)})
+		if err != nil {
+			return err
+		}
+		b.machines = append(b.machines, m)
 	}
-	defer func() { err = errors.Join(err, b.machine.Stop()) }()
 
 	samples := map[cell][]sample{}
 	for text := range strings.SplitSeq(*delays, ",") {
@@ -102,15 +115,25 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 
 // at runs every contender at one delay and prints what came out.
 func (b *bench) at(ctx context.Context, delay time.Duration, samples map[cell][]sample) error {
-	addr := b.machine.Addr
-	if delay > 0 {
-		p, err := newProxy(ctx, addr, delay)
-		if err != nil {
+	var addrs []string
+	for _, m := range b.machines {
+		addr := m.Addr
+		if delay > 0 {
+			p, err := newProxy(ctx, addr, delay)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			addr = p.Addr()
+		}
+		addrs = append(addrs, addr)
+	}
+	if b.devices > 1 {
+		if err := b.writeFleet(addrs); err != nil {
 			return err
 		}
-		defer p.Close()
-		addr = p.Addr()
 	}
+	addr := addrs[0]
 	for i := range b.contenders {
 		if err := b.prepare(&b.contenders[i], addr); err != nil {
 			return err
@@ -169,14 +192,16 @@ func (b *bench) agrees(ctx context.Context, phase string, v map[string]string) e
 	if phase == "grant" {
 		check = `! getent passwd | grep -E '^jit-'`
 	}
-	if out, err := b.machine.Exec(ctx, "/bin/sh", "-c", "{ "+check+"; } 2>&1", "sh", v["account"]); err != nil {
-		return fmt.Errorf("the machine does not agree: %w %s", err, out)
+	for _, m := range b.machines {
+		if out, err := m.Exec(ctx, "/bin/sh", "-c", "{ "+check+"; } 2>&1", "sh", v["account"]); err != nil {
+			return fmt.Errorf("the machine does not agree: %w %s", err, out)
+		}
 	}
 	return nil
 }
 
 func (b *bench) print(delay time.Duration, samples map[cell][]sample) {
-	fmt.Fprintf(b.out, "\nround trip %v, median of %d\n%-20s %-7s %10s %10s %8s\n", delay, b.runs, "", "", "wall ms", "cpu ms", "/ floor")
+	fmt.Fprintf(b.out, "\n%d at once, round trip %v, median of %d\n%-20s %-7s %10s %10s %8s\n", b.devices, delay, b.runs, "", "", "wall ms", "cpu ms", "/ floor")
 	for _, phase := range phases {
 		floor := median(samples[cell{"floor", phase, delay}], func(s sample) time.Duration { return s.wall })
 		for _, c := range b.contenders {

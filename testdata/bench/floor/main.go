@@ -3,7 +3,10 @@
 // network cost, and what runner is measured against.
 //
 //	floor -addr 127.0.0.1:2222 -key K -host-key "ssh-ed25519 A..." create|delete|grant
+//	floor -fleet FILE create|delete
 //
+// A line of FILE is address, key file and host key of a device; all are worked on
+// at once.
 // create and delete are one connection and one exec each, the script on standard
 // input in the same flight. grant is a whole life: what is there before, create, a
 // login with the new key, delete, and that nothing is there that was not before.
@@ -25,6 +28,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -56,25 +60,66 @@ func run(args []string, stdout io.Writer) error {
 	fs.IntVar(&o.uid, "uid", 60001, "its uid")
 	key := fs.String("key", "", "private key file of the admin account")
 	host := fs.String("host-key", "", "host key as in authorized_keys")
+	fleet := fs.String("fleet", "", "file with devices instead of -addr, -key and -host-key")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	pem, err := os.ReadFile(*key)
+	o.out = json.NewEncoder(stdout)
+	if *fleet != "" {
+		return o.many(*fleet, fs.Arg(0))
+	}
+	if err := o.as(*key, *host); err != nil {
+		return err
+	}
+	return o.phase(fs.Arg(0))
+}
+
+// as reads who to be and whom to meet.
+func (o *options) as(keyFile, hostKey string) error {
+	pem, err := os.ReadFile(keyFile)
 	if err != nil {
 		return err
 	}
 	if o.admin, err = ssh.ParsePrivateKey(pem); err != nil {
 		return err
 	}
-	if o.hostKey, _, _, _, err = ssh.ParseAuthorizedKey([]byte(*host)); err != nil {
+	if o.hostKey, _, _, _, err = ssh.ParseAuthorizedKey([]byte(hostKey)); err != nil {
 		return fmt.Errorf("host key: %w", err)
 	}
-	o.out = json.NewEncoder(stdout)
+	return nil
+}
+
+// many does a phase on all devices of a file at once.
+func (o *options) many(file, phase string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	var g sync.WaitGroup
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	errs := make([]error, len(lines))
+	for i, line := range lines {
+		g.Go(func() {
+			one := *o
+			one.out = json.NewEncoder(io.Discard)
+			part := strings.SplitN(line, " ", 3)
+			one.addr = part[0]
+			if errs[i] = one.as(part[1], part[2]); errs[i] == nil {
+				errs[i] = one.phase(phase)
+			}
+		})
+	}
+	g.Wait()
+	return errors.Join(append(errs, o.report(phase, begin))...)
+}
+
+func (o *options) phase(name string) error {
 	pub, private, err := newKey()
 	if err != nil {
 		return err
 	}
-	switch fs.Arg(0) {
+	switch name {
 	case "create":
 		return o.once("create", pub, "create.sh", 5)
 	case "delete":
@@ -82,7 +127,7 @@ func run(args []string, stdout io.Writer) error {
 	case "grant":
 		return o.grant(pub, private)
 	}
-	return fmt.Errorf("want create, delete or grant, not %q", fs.Arg(0))
+	return fmt.Errorf("want create, delete or grant, not %q", name)
 }
 
 func newKey() (line string, s ssh.Signer, err error) {
