@@ -95,7 +95,7 @@ func putSteps(ctx context.Context, tx *sql.Tx, execution string, steps []grant.S
 	if err != nil {
 		return err
 	}
-	defer put.Close()
+	defer func() { _ = put.Close() }() // with the transaction at the latest
 	for i := range steps {
 		if _, err := put.ExecContext(ctx, stepArgs(execution, &steps[i])...); err != nil {
 			return err
