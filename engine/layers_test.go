@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"engine/grant", "engine/secret", "engine/lang"},
 	{"engine/secret/seal", "engine/secret/source", "engine/schema"},
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
-	{"engine/transport/winrm/clixml"},
+	{"engine/transport/winrm/clixml", "engine/transport/winrm/gss"},
 	{"engine/transport/winrm/psrp"},
 	{"engine/transport/winrm/runspace", "engine/transport/winrm/winrmtest/pseval", "engine/transport/winrm/winrmtest/pscheck"},
 	{"engine/transport/winrm", "engine/transport/winrm/winrmtest"},
