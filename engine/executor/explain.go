@@ -178,7 +178,7 @@ func (x *run) explain(ctx context.Context, items []*item) error {
 	if err != nil {
 		return err
 	}
-	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: x.Become, KeepGoing: x.KeepGoing}
+	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: items[0].account, KeepGoing: x.KeepGoing}
 	x.batch++
 	inside := map[int]bool{}
 	pb := PlannedBatch{}
@@ -254,7 +254,7 @@ func (x *run) look(ctx context.Context, items []*item) (map[string]string, error
 	if len(batch) == 0 {
 		return now, nil
 	}
-	said, err := x.exchange(ctx, batch, false)
+	said, err := x.exchange(ctx, batch)
 	if err != nil {
 		return nil, err
 	}

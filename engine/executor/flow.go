@@ -22,7 +22,7 @@ type run struct {
 	total  int
 	num    map[*template.Step]int
 	names  map[string]*named // registered results
-	known  map[string]bool
+	taken  map[string]bool   // accounts whose earlier programs were ended
 	probed bool
 	would  bool // check mode: a step would have changed something
 	seq    int  // of the next change
@@ -63,7 +63,7 @@ func (x *run) number(steps []*template.Step) {
 func (x *run) all(ctx context.Context) error {
 	for i := range x.After {
 		c := &x.After[i]
-		x.tail = append(x.tail, &item{n: x.total + 1 + i, call: c, module: c.Module, name: c.Name, index: -1})
+		x.tail = append(x.tail, &item{n: x.total + 1 + i, call: c, module: c.Module, name: c.Name, account: x.Become, index: -1})
 	}
 	err := x.list(ctx, x.Steps, true)
 	if err == nil && len(x.tail) > 0 {
@@ -144,7 +144,7 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 		if ok && more && !it.post && !x.NoFuse {
 			continue
 		}
-		if ok && !more && last && !it.post && !x.NoFuse {
+		if ok && !more && last && !it.post && !x.NoFuse && it.account == x.Become {
 			pend = append(pend, x.tail...)
 			x.tail = nil
 		}
@@ -324,10 +324,6 @@ func (x *run) finish(register string, r StepResult) {
 	}
 	if register != "" {
 		x.res.Env[register] = r.Values
-		if x.known == nil {
-			x.known = map[string]bool{}
-		}
-		x.known[register] = true
 	}
 	x.Observe.Ended(r)
 }
@@ -365,7 +361,7 @@ func (x *run) control(ctx context.Context, st *template.Step, env lang.Env) erro
 	case out.Changed:
 		r.Status = Changed
 	}
-	if out.Message != "" {
+	if out.Message != "" && !st.NoLog {
 		x.Observe.Output(x.stepOf(n), transport.Stdout, r.Ended, []byte(out.Message+"\n"))
 	}
 	facts := map[string]string{}

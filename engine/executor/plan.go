@@ -21,6 +21,7 @@ type item struct {
 	call    *Call
 	module  *module.Module
 	name    string
+	account string // that it runs as; empty: the login account
 	step    transport.Step
 	args    module.Args // known ones
 	late    bool        // some argument is known to the device only
@@ -35,10 +36,13 @@ type item struct {
 // when it has to wait for the results of pend.
 func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 	defer x.in(st)()
-	it := &item{n: x.num[st], st: st, module: st.Module, name: st.Name}
+	it := &item{n: x.num[st], st: st, module: st.Module, name: st.Name, account: x.accountOf(st)}
 	if it.n < x.FromStep {
 		x.skip(st, fmt.Sprintf("before step %d", x.FromStep))
 		return nil, true, nil
+	}
+	if len(pend) > 0 && pend[0].account != it.account {
+		return nil, false, nil // another account is another shell
 	}
 	waiting := map[string]bool{}
 	for _, p := range pend {
@@ -49,7 +53,8 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 	x.view.begin(waiting)
 	later := func(root string) bool { return waiting[root] || x.view.later(root) }
 	it.step = transport.Step{
-		N: it.n, Name: st.Name, Mode: x.Mode, Timeout: st.Timeout, Retries: st.Retries, Delay: st.Delay,
+		N: it.n, Name: st.Name, Mode: x.Mode, Timeout: st.Timeout, Retries: st.Retries,
+		Delay: st.Delay, Backoff: st.Backoff, MaxDelay: st.MaxDelay,
 		Body:     transport.Body{Name: st.Module.Name, Text: st.Module.Body()},
 		Continue: st.OnError == "continue" || x.Mode == transport.Check,
 	}
@@ -80,9 +85,29 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 		if it.late && x.Record != nil && len(pend) > 0 {
 			return nil, false, nil
 		}
-		it.objects = st.Module.Objects(it.args)
+		it.objects = as(st.Become, st.Module.Objects(it.args))
 	}
 	return it, true, nil
+}
+
+// accountOf is the account that a step runs as.
+func (x *run) accountOf(st *template.Step) string {
+	if st.Become != nil {
+		return *st.Become
+	}
+	return x.Become
+}
+
+// as has objects undone by the account that made them. nil: the template's.
+func as(account *string, objects []module.Object) []module.Object {
+	for i := range objects {
+		if u := objects[i].Undo; u != nil && account != nil {
+			again := *u
+			again.Become = account
+			objects[i].Undo = &again
+		}
+	}
+	return objects
 }
 
 // planWhen decides the condition or hands it to the device. decided is true

@@ -34,7 +34,7 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 	first := !x.probed
 	x.probed = true
 	if len(batch) > 0 {
-		said, err := x.exchange(ctx, batch, x.Takeover && x.batch == 0)
+		said, err := x.exchange(ctx, batch)
 		if err != nil {
 			return nil, x.unreachable(items, err)
 		}
@@ -77,7 +77,7 @@ func (x *run) calls() []*item {
 	items := make([]*item, len(x.Before))
 	for i := range x.Before {
 		c := &x.Before[i]
-		items[i] = &item{n: 1000000 + i, call: c, module: c.Module, name: c.Name, index: -1}
+		items[i] = &item{n: 1000000 + i, call: c, module: c.Module, name: c.Name, account: x.Become, index: -1}
 		x.bindCall(items[i])
 	}
 	return items
@@ -85,7 +85,7 @@ func (x *run) calls() []*item {
 
 // probeOf is the item that looks at the objects of it and changes nothing.
 func probeOf(it *item) *item {
-	p := &item{n: 2000000 + it.n, module: it.module, name: it.name, index: -1, step: it.step}
+	p := &item{n: 2000000 + it.n, module: it.module, name: it.name, account: it.account, index: -1, step: it.step}
 	p.step.N, p.step.Mode, p.step.Continue = p.n, transport.Probe, true
 	p.step.When, p.step.Until, p.step.ChangedWhen, p.step.FailedWhen = nil, nil, nil, nil
 	return p

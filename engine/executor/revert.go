@@ -69,7 +69,7 @@ func summary(undone, conflicts []string) string {
 // Revert undoes recorded changes outside of any template, for a run that
 // failed and has no grant whose removal would do it.
 func Revert(ctx context.Context, r Run) (undone, conflicts []string, err error) {
-	x := &run{Run: r, res: &Result{Calls: map[string]map[string]any{}, Env: r.Env}, probed: true}
+	x := &run{Run: r, res: &Result{Calls: map[string]map[string]any{}, Env: r.Env}, taken: map[string]bool{}, probed: true}
 	if x.Timeout == 0 {
 		x.Timeout = DefaultTimeout
 	}
@@ -148,7 +148,7 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 		}
 		probes[i] = it
 	}
-	said, err := x.exchange(ctx, probes, x.Takeover && x.batch == 0)
+	said, err := x.exchange(ctx, probes)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,7 +176,7 @@ func (x *run) undo(ctx context.Context, n int, except []string, force bool) (und
 		}
 	}
 	if len(act) > 0 {
-		said, err = x.exchange(ctx, act, false)
+		said, err = x.exchange(ctx, act)
 		if err != nil {
 			return undone, conflicts, err
 		}
@@ -214,7 +214,10 @@ func (x *run) undoItem(n, i int, c *Change, mode transport.Mode) (*item, error) 
 	for k, v := range c.Undo.Args {
 		args[k] = fromJSON(v)
 	}
-	it := &item{n: 3000000 + n*1000 + i, call: &Call{Name: c.Object, Module: m, Args: args}, module: m, name: c.Object, index: -1}
+	it := &item{n: 3000000 + n*1000 + i, call: &Call{Name: c.Object, Module: m, Args: args}, module: m, name: c.Object, account: x.Become, index: -1}
+	if c.Undo.Become != nil {
+		it.account = *c.Undo.Become
+	}
 	x.bindCall(it)
 	it.step.Mode, it.step.Continue = mode, true
 	if m.Objects != nil {

@@ -28,7 +28,7 @@ func unlooked(object string) string {
 // planUndo records what takes a script back: its text, and the values that its
 // {{ }} have now. It returns false when those have to wait for results.
 func (x *run) planUndo(it *item, later func(string) bool) (bool, error) {
-	undo := module.Undo{Module: "shell", Args: map[string]any{}}
+	undo := module.Undo{Module: "shell", Args: map[string]any{}, Become: it.st.Become}
 	if it.module.Platform == "windows" {
 		undo.Module = "powershell"
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -67,7 +68,7 @@ func (x *run) send(ctx context.Context, items []*item) (int, error) {
 		}
 	}
 	for tries := 0; ; tries++ {
-		said, err := x.exchange(ctx, items, x.Takeover && x.batch == 0)
+		said, err := x.exchange(ctx, items)
 		ran, err := x.settle(ctx, items, said, err)
 		if err != nil || !items[0].post || len(items) > 1 {
 			return ran, err
@@ -79,17 +80,42 @@ func (x *run) send(ctx context.Context, items []*item) (int, error) {
 	}
 }
 
-// exchange sends one batch and gathers what the device says.
-func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[int]*told, error) {
+// exchange sends items, a batch for each stretch of the same account, and
+// gathers what the device says.
+func (x *run) exchange(ctx context.Context, items []*item) (map[int]*told, error) {
 	if x.lost != nil {
 		return nil, x.lost
 	}
-	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: x.Become, Takeover: takeover, KeepGoing: x.KeepGoing}
 	said := map[int]*told{}
+	for _, it := range items {
+		said[it.n] = &told{facts: map[string]string{}, first: map[string]string{}, times: map[string]int{}}
+	}
+	for len(items) > 0 {
+		n := 1
+		for n < len(items) && items[n].account == items[0].account {
+			n++
+		}
+		if err := x.batchOf(ctx, items[:n], said); err != nil {
+			return said, err
+		}
+		if slices.ContainsFunc(items[:n], func(it *item) bool { return said[it.n].failed && !it.step.Continue }) {
+			break
+		}
+		items = items[n:]
+	}
+	return said, nil
+}
+
+// batchOf sends items, all of one account, as one batch.
+func (x *run) batchOf(ctx context.Context, items []*item, said map[int]*told) error {
+	account := items[0].account
+	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: account, Takeover: x.Takeover && !x.taken[account], KeepGoing: x.KeepGoing}
+	x.taken[account] = true
 	before := x.res.Sent
+	quiet := map[int]bool{}
 	for _, it := range items {
 		b.Steps = append(b.Steps, it.step)
-		said[it.n] = &told{facts: map[string]string{}, first: map[string]string{}, times: map[string]int{}}
+		quiet[it.n] = it.st != nil && it.st.NoLog || x.stepOf(it.n) > x.total
 		if it.step.Mode == transport.Apply && !it.module.ReadOnly {
 			x.res.Sent = true
 		}
@@ -110,7 +136,7 @@ func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[i
 			}
 		case transport.Output:
 			keep(t, e)
-			if !hidden(e.Step) {
+			if !quiet[e.Step] {
 				x.Observe.Output(x.stepOf(e.Step), e.Stream, e.At, e.Data)
 			}
 		case transport.Fact:
@@ -128,7 +154,7 @@ func (x *run) exchange(ctx context.Context, items []*item, takeover bool) (map[i
 	if transport.SafeToRetry(err) {
 		x.res.Sent = before // of this batch nothing was sent; of earlier ones it was
 	}
-	return said, err
+	return err
 }
 
 // aside deals with what belongs to no step.
@@ -230,6 +256,9 @@ func (x *run) result(it *item, t *told) StepResult {
 		N: it.n, Name: it.name, Module: it.module.Name, Tags: it.st.Tags, RC: t.rc, Attempts: t.attempts,
 		Started: t.began, Ended: t.ended, Message: t.facts["msg"], TimedOut: t.timedOut, Status: OK,
 	}
+	if it.st.NoLog {
+		r.Message = ""
+	}
 	switch {
 	case t.skipped == "when":
 		r.Status, r.Reason = Skipped, "when: "+it.st.When.Text()+" was false"
@@ -246,7 +275,10 @@ func (x *run) result(it *item, t *told) StepResult {
 		}
 	case t.failed:
 		r.Status = Failed
-		if r.Message == "" {
+		switch {
+		case it.st.NoLog:
+			r.Message = "no_log keeps what it said out of the log"
+		case r.Message == "":
 			r.Message = lastLine(t)
 		}
 	case t.changed:
@@ -423,7 +455,7 @@ func (x *run) decideHere(ctx context.Context, it *item, t *told, tries int) (aga
 		case err != nil:
 			r.Status, r.Message = Failed, "until: "+err.Error()
 		case v != true && tries < it.st.Retries:
-			return true, wait(ctx, it.st.Delay)
+			return true, wait(ctx, it.step.Pause(tries+1))
 		case v != true:
 			r.Status, r.Message = Failed, "until: "+it.st.Until.Text()+" never held"
 		case r.Status == Failed:

@@ -48,6 +48,8 @@ func (a Args) List(name string) []string { l, _ := a[name].([]string); return l 
 type Undo struct {
 	Module string         `json:"module"`
 	Args   map[string]any `json:"args"` // string, bool, int64, []string; never a secret
+	// Become is the account that takes it back; nil: that of the removal.
+	Become *string `json:"become,omitempty"`
 }
 
 // Object is one thing on a device that a step may change. Its state is an

@@ -20,6 +20,7 @@ const (
 	maxTimeout = 24 * time.Hour
 	maxDelay   = time.Hour
 	maxRetries = 1000
+	maxBackoff = 10
 )
 
 var kinds = []string{string(Create), string(Delete), string(Elevate)}

@@ -95,6 +95,7 @@ func (l *loader) block(f *lang.Fields, s *Step, sec *section, guarded guard) {
 		if n := f.Take(blockKeys[i]); n != nil {
 			*to = l.steps(n, blockKeys[i], sec, guarded)
 		}
+		s.handDown(*to)
 	}
 	if f.Node.Get("block") == nil {
 		l.Add(f.First(), "missing-key", "%s has rescue or always, but no block", f.What)
@@ -110,6 +111,17 @@ func (l *loader) block(f *lang.Fields, s *Step, sec *section, guarded guard) {
 		} else {
 			l.strange(f, e.Key, nil)
 		}
+	}
+}
+
+// handDown gives the steps of a block what it says for all of them.
+func (s *Step) handDown(steps []*Step) {
+	for _, c := range steps {
+		if c.Become == nil {
+			c.Become = s.Become
+		}
+		c.NoLog = c.NoLog || s.NoLog
+		s.handDown(slices.Concat(c.Block, c.Rescue, c.Always))
 	}
 }
 
@@ -182,10 +194,10 @@ func (l *loader) register(f *lang.Fields, s *Step, sec *section) {
 	sec.registered[s.Register] = n.Pos
 }
 
-// repeats reads retries and delay, which belong to until.
+// repeats reads retries and what the pauses are, which belong to until.
 func (l *loader) repeats(f *lang.Fields, s *Step) {
 	if f.Node.Get("until") == nil {
-		for _, key := range []string{"retries", "delay"} {
+		for _, key := range []string{"retries", "delay", "backoff", "max_delay"} {
 			f.Take(key)
 			if f.Node.Get(key) != nil {
 				l.Add(f.Key(key), "missing-key", "%s has %s and no until; say what to wait for, for example: until: rc == 0", f.What, key)
@@ -195,6 +207,14 @@ func (l *loader) repeats(f *lang.Fields, s *Step) {
 	}
 	s.Retries = int(f.Int("retries"))
 	s.Delay = f.Duration("delay")
+	s.Backoff = int(f.Int("backoff"))
+	s.MaxDelay = f.Duration("max_delay")
+	switch {
+	case s.Backoff == 1 && f.Node.Get("max_delay") != nil:
+		l.Add(f.Key("max_delay"), "missing-key", "%s has max_delay and no backoff, so its pauses do not grow; add backoff: 2, or leave max_delay out", f.What)
+	case s.Backoff > 1 && s.Delay > s.MaxDelay:
+		l.Add(f.Key("delay"), "out-of-range", "delay is %s, which is longer than max_delay, which is %s", lang.Span(s.Delay), lang.Span(s.MaxDelay))
+	}
 }
 
 // module finds the module of a step and reports every other key.

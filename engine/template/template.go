@@ -101,6 +101,8 @@ type Step struct {
 	Until       *lang.Expr
 	Retries     int           // after the first try; with Until at least 1, default 3; else 0
 	Delay       time.Duration // between tries; default 1s
+	Backoff     int           // the pause is multiplied by it after each try
+	MaxDelay    time.Duration // longest pause; with Backoff
 	Timeout     time.Duration // 0: the template's
 	ChangedWhen *lang.Expr
 	FailedWhen  *lang.Expr

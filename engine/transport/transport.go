@@ -80,13 +80,37 @@ type Step struct {
 
 	// Until repeats the body until it holds, at most Retries more times with
 	// Delay between the attempts. When it never holds the step has failed.
-	Until   Pred
-	Retries int
-	Delay   time.Duration
+	Until    Pred
+	Retries  int
+	Delay    time.Duration
+	Backoff  int           // the pause is that many times as long after each attempt; 0 and 1: always Delay
+	MaxDelay time.Duration // with Backoff: the longest pause
 
 	ChangedWhen Pred // nil: as the body says
 	FailedWhen  Pred // nil: as the body says
 	Continue    bool // a failure does not end the batch
+}
+
+// Pause is how long to wait after so many attempts, from 1.
+func (s Step) Pause(attempts int) time.Duration {
+	d := max(s.Delay, 0)
+	if s.Backoff < 2 || d == 0 {
+		return d
+	}
+	for i := 1; i < attempts && d < s.MaxDelay; i++ {
+		d *= time.Duration(s.Backoff) // below MaxDelay, so there is room
+	}
+	return min(d, s.MaxDelay)
+}
+
+// Pauses lists the pauses after the first attempts; the last one is that after
+// all later ones, too.
+func (s Step) Pauses() []time.Duration {
+	ps := []time.Duration{s.Pause(1)}
+	for n := 2; n <= s.Retries && s.Pause(n) > ps[n-2]; n++ {
+		ps = append(ps, s.Pause(n))
+	}
+	return ps
 }
 
 // Body is a constant program in the language of the transport. Two bodies of

@@ -291,7 +291,7 @@ func (r *batchRun) take(it item) bool {
 		r.timer.Reset(r.limit(r.b.Steps[r.next]))
 		r.tell(transport.Event{Kind: transport.Began, Step: n})
 	case f[0] == "R" && n == r.step && len(f) == 3:
-		r.timer.Reset(r.limit(r.b.Steps[r.next]) + r.b.Steps[r.next].Delay)
+		r.timer.Reset(r.limit(r.b.Steps[r.next]) + r.b.Steps[r.next].Pause(number(f[2])))
 		r.tries++
 		r.tell(transport.Event{Kind: transport.Retried, Step: n, Attempts: number(f[2])})
 	case f[0] == "E" && n == r.step && n >= 0 && len(f) == 6:

@@ -199,7 +199,7 @@ func (r *renderer) step(s transport.Step) {
 	if s.Until != nil {
 		r.f("if %s; then break; fi\n", r.pred(s.Until))
 		r.f("if [ \"$__k\" -gt %d ]; then __f=true; break; fi\n", max(s.Retries, 0))
-		r.f("__again %s\ndone\n", delay(s.Delay))
+		r.f("%s\ndone\n", again(s))
 		r.word(n, "failed", "$__f")
 	}
 	r.f("__end\n")
@@ -364,6 +364,22 @@ func (r *renderer) join(ps []transport.Pred, op, none string) string {
 	}
 	// Each part is a group, so that `!` and the operators bind as in the tree.
 	return "{ { " + strings.Join(parts, "; }"+op+"{ ") + "; }; }"
+}
+
+// again writes the pause between two attempts.
+func again(s transport.Step) string {
+	ps := s.Pauses()
+	last := "__again " + delay(ps[len(ps)-1])
+	if len(ps) == 1 {
+		return last
+	}
+	var b strings.Builder
+	b.WriteString("case $__k in\n")
+	for i, p := range ps[:len(ps)-1] {
+		fmt.Fprintf(&b, "%d) __again %s;;\n", i+1, delay(p))
+	}
+	b.WriteString("*) " + last + ";;\nesac")
+	return b.String()
 }
 
 // delay writes a pause as arguments of __again: exact, and in whole seconds for

@@ -41,6 +41,7 @@ func Suite(t *testing.T, newConn func(*testing.T) transport.Conn, b Bodies) {
 		"a failure skips the rest":           failureSkips,
 		"continue goes on":                   continueGoesOn,
 		"until repeats":                      untilRepeats,
+		"until waits longer each time":       untilBacksOff,
 		"until gives up":                     untilGivesUp,
 		"changed_when and failed_when":       ownWords,
 		"a timeout ends one step":            timeoutEndsStep,
@@ -243,6 +244,21 @@ func untilRepeats(t *testing.T, c transport.Conn, b Bodies) {
 	s.want(t, "B1", "R1", "R1", "E1 rc=0 changed=false failed=false attempts=3", "B2", ok(2))
 	if got := s.wrote(s.out, 1) + s.wrote(s.out, 2); got != "...3" {
 		t.Errorf("output is %q", got)
+	}
+}
+
+func untilBacksOff(t *testing.T, c transport.Conn, b Bodies) {
+	slow := transport.Step{
+		Body: b.Echo, Args: text("."), Until: transport.Eq{A: transport.Ref{Step: 1, Key: "attempts"}, B: transport.Lit{V: int64(6)}},
+		Retries: 9, Delay: 20 * time.Millisecond, Backoff: 2, MaxDelay: 80 * time.Millisecond,
+	}
+	if got := len(slow.Pauses()); got != 3 {
+		t.Fatalf("%d different pauses", got)
+	}
+	before := time.Now()
+	run(t, c, slow).want(t, "B1", "R1", "R1", "R1", "R1", "R1", "E1 rc=0 changed=false failed=false attempts=6")
+	if took := time.Since(before); took < 300*time.Millisecond { // 20+40+80+80+80
+		t.Errorf("all pauses together took %s", took)
 	}
 }
 

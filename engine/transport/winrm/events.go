@@ -150,7 +150,7 @@ func (r *reader) event(d clixml.Dict) {
 	case kind == "R" && mine:
 		s := r.b.Steps[r.next]
 		r.tries++
-		r.now(n, r.limit(s)+s.Delay)
+		r.now(n, r.limit(s)+s.Pause(number("k")))
 		r.tell(transport.Event{Kind: transport.Retried, Step: n, Attempts: number("k")})
 	case kind == "E" && mine:
 		r.next++

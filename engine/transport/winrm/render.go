@@ -196,7 +196,20 @@ func (p *program) step(s transport.Step) {
 	p.attempt(s)
 	if s.Until != nil {
 		p.f("if (%s) { break }\nif ($__r.k -gt %d) {\n$__r.f = $true\nbreak\n}\n", p.cond(s.Until), max(s.Retries, 0))
-		p.f("__again %d\n}\n", min(max(s.Delay, 0), 24*time.Hour).Milliseconds())
+		ps := s.Pauses()
+		for i, d := range ps {
+			switch {
+			case i == len(ps)-1 && i > 0:
+				p.f("else { __again %d }\n", d.Milliseconds())
+			case i == len(ps)-1:
+				p.f("__again %d\n", min(d, 24*time.Hour).Milliseconds())
+			case i > 0:
+				p.f("elseif ($__r.k -eq %d) { __again %d }\n", i+1, d.Milliseconds())
+			default:
+				p.f("if ($__r.k -eq 1) { __again %d }\n", d.Milliseconds())
+			}
+		}
+		p.f("}\n")
 	}
 	p.f("__end %s\n}\nelse { __skip 'when' }\n", truth(s.Continue))
 }
