@@ -87,8 +87,8 @@ func TestTemplatesThatDoNotExistAreReported(t *testing.T) {
 		return slices.Contains([]string{"create/linux-user", "delete/linux-user", "elevate/linux-group"}, kind+"/"+name)
 	}
 	want := []string{
-		`inventories/x.yaml:18:35: there is no usable delete template "linux-group" for credential web-admin; there is one of kind elevate`,
-		`inventories/x.yaml:18:57: there is no usable elevate template "linux-gruop" for credential web-admin`,
+		`inventories/x.yaml:18:35: there is no usable delete template "linux-group" for credential web-admin; there is one of kind elevate [unknown-template]`,
+		`inventories/x.yaml:18:57: there is no usable elevate template "linux-gruop" for credential web-admin [unknown-template]`,
 	}
 	if got := messages(mustLoad(t, plainSet).CheckTemplates(has)); !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
@@ -140,7 +140,7 @@ func TestAFolderIsReadAsOne(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "zz.yaml"), docs[1])
 	set, ps = Load(dir)
-	want := filepath.Join(dir, "zz.yaml") + `:3:7: device "web-1" is defined twice; the first is at ` + filepath.Join(dir, "a.yml") + ":3:7"
+	want := filepath.Join(dir, "zz.yaml") + `:3:7: device "web-1" is defined twice; the first is at ` + filepath.Join(dir, "a.yml") + ":3:7 [duplicate]"
 	if set != nil || len(ps) != 1 || ps[0].String() != want {
 		t.Errorf("got %v\nwant %s", messages(ps), want)
 	}
@@ -183,9 +183,9 @@ func TestFixedParamsThatNoTemplateTakesAreReported(t *testing.T) {
 	}
 	ps := set.CheckParams(params)
 	want := []string{
-		`inventories/x.yaml:19:10: no template of this credential has a param "shel"; did you mean "shell"?`,
-		`inventories/x.yaml:19:25: param "quota" is wrong`,
-		`inventories/x.yaml:19:51: param "other" is wrong`,
+		`inventories/x.yaml:19:10: no template of this credential has a param "shel"; did you mean "shell"? [unknown-param]`,
+		`inventories/x.yaml:19:25: param "quota" is wrong [wrong-value]`,
+		`inventories/x.yaml:19:51: param "other" is wrong [wrong-value]`,
 	}
 	if got := messages(ps); !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)

@@ -124,7 +124,7 @@ func compileExpr(n *Node, offset int, text string, want Type, scope Scope) (*Exp
 // config returns the settings of expr for the scope of e, without patches.
 func (e *Expr) config() *conf.Config {
 	cfg := conf.CreateNew()
-	for _, o := range exprOptions(e.scope) {
+	for _, o := range exprOptions(e.text, e.scope) {
 		o(cfg)
 	}
 	for name := range cfg.Disabled {
@@ -135,7 +135,7 @@ func (e *Expr) config() *conf.Config {
 
 // compileProgram compiles text with the guards against endless work.
 func compileProgram(text string, scope Scope) (*vm.Program, error) {
-	return expr.Compile(text, append(exprOptions(scope), expr.Patch(&guard{done: map[ast.Node]bool{}}))...)
+	return expr.Compile(text, append(exprOptions(text, scope), expr.Patch(&guard{done: map[ast.Node]bool{}}))...)
 }
 
 // Type returns the type of the result.

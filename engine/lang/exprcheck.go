@@ -18,6 +18,15 @@ var exprBuiltins = strings.Fields(`all any none one filter map find findIndex fi
 // exprOperators are the binary operators that conditions may use.
 var exprOperators = strings.Fields(`and && or || == != < <= > >= + - * / % ** ^ in matches contains startsWith endsWith .. ??`)
 
+// foreignFuncs are functions of other languages, and how the same is said here.
+var foreignFuncs = map[string]string{
+	"length": "; write len(…)", "size": "; write len(…)",
+	"now": "; the time of day is not available, use the times of the grant", "default": "; write VALUE ?? OTHER",
+	"defined": "; what is not there is found when the file is read", "regex_match": "; write TEXT matches \"PATTERN\"",
+	"startsWith": "; write hasPrefix(text, part)", "contains": "; write TEXT contains PART",
+	"lookup": "; give the value as a param", "env": "; give the value as a param", "bool": "; params of type bool are bools",
+}
+
 // exprWalk checks names, secrets and forms of an expression and collects what
 // it reads.
 type exprWalk struct {
@@ -214,7 +223,7 @@ func (w *exprWalk) call(x *ast.CallNode, elems []Type, depth int) {
 				names = append(names, s)
 			}
 		}
-		hint := ""
+		hint := foreignFuncs[id.Value]
 		if slices.Contains(statusNames, id.Value) {
 			hint = "; it may only be called in when"
 		}
@@ -225,7 +234,7 @@ func (w *exprWalk) call(x *ast.CallNode, elems []Type, depth int) {
 // builtin checks a call of a function of expr.
 func (w *exprWalk) builtin(x *ast.BuiltinNode, elems []Type, depth int) Type {
 	if !slices.Contains(exprBuiltins, x.Name) {
-		w.problem(x, "unknown-function", "the function %s() is not used here", x.Name)
+		w.problem(x, "unknown-function", "the function %s() is not used here%s", x.Name, foreignFuncs[x.Name])
 		return Any
 	}
 	var coll Type

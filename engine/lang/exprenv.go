@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/expr-lang/expr"
@@ -192,18 +193,37 @@ func limited(args ...any) (any, error) {
 	return args[0], nil
 }
 
-// exprOptions returns the settings of expr for a scope.
-func exprOptions(scope Scope) []expr.Option {
-	env := types.Map{tickName: types.TypeOf(func() bool { return true })}
-	for name, t := range scope {
-		if isStatus(name, scope) {
-			env[name] = types.TypeOf(func() bool { return true })
-		} else {
-			env[name] = exprType(t)
+// exprOptions returns the settings of expr for a text. Of the scope only the
+// names are told that the text can mean: most of the time of a check would go
+// into the types of the others.
+func exprOptions(text string, scope Scope) []expr.Option {
+	env := types.Map{tickName: exprAsks}
+	for i := 0; i < len(text); {
+		end := i
+		for end < len(text) && wordByte(text[end]) {
+			end++
 		}
+		if t, ok := scope[text[i:end]]; ok {
+			env[text[i:end]] = exprType(t)
+			if isStatus(text[i:end], scope) {
+				env[text[i:end]] = exprAsks
+			}
+		}
+		i = max(end, i+1)
 	}
+	return append([]expr.Option{expr.Env(env)}, exprSettings()...)
+}
+
+func wordByte(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+var exprAsks = types.TypeOf(func() bool { return true })
+
+// exprSettings are the settings that are the same for every expression.
+var exprSettings = sync.OnceValue(func() []expr.Option {
 	opts := []expr.Option{
-		expr.Env(env), expr.MaxNodes(maxExprNodes),
+		expr.MaxNodes(maxExprNodes),
 		expr.Function(limitText, limited, new(func(string) string)),
 		expr.Function(limitAny, limited, new(func(any) any)),
 	}
@@ -216,7 +236,7 @@ func exprOptions(scope Scope) []expr.Option {
 		opts = append(opts, expr.Function(name, f.fn, f.types...))
 	}
 	return opts
-}
+})
 
 // secretMark is the type of secrets in expr; no operator takes it.
 type secretMark struct{}

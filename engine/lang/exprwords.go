@@ -67,6 +67,7 @@ var exprSaid = sync.OnceValue(func() []said {
 		{regexp.MustCompile(`^(?:runtime error: )?integer divide by zero`), "wrong-value", "division by zero"},
 		{regexp.MustCompile(`^unexpected token EOF`), "expr-syntax", "the expression ends too early"},
 		{regexp.MustCompile(`^unexpected token \w+\("="\)`), "expr-syntax", `unexpected "="; to compare write ==`},
+		{regexp.MustCompile(`^unexpected token \w+\("is"\)`), "expr-syntax", `unexpected "is"; what is not there is found when the file is read, and a step that did not run has .skipped`},
 		{regexp.MustCompile(`^unexpected token \w+\((".*")\)`), "expr-syntax", "unexpected $1"},
 		{regexp.MustCompile(`^literal not terminated`), "expr-syntax", "a closing quote is missing"},
 		{regexp.MustCompile(`^unclosed "(.*)"`), "expr-syntax", `"$1" is not closed`},

@@ -41,7 +41,7 @@ func TestFilesAreReadOrExplained(t *testing.T) {
 				dumpNode(&b, d, "")
 			}
 			for _, p := range ps {
-				fmt.Fprintf(&b, "%s [%s]\n%s", p, p.Code, p.Excerpt())
+				fmt.Fprintf(&b, "%s\n%s", p, p.Excerpt())
 			}
 			golden(t, file, b.String())
 		})

@@ -91,7 +91,7 @@ func testEnv() Env {
 func problemLines(ps Problems) string {
 	var b strings.Builder
 	for _, p := range ps {
-		fmt.Fprintf(&b, "  %s [%s, %d wide]\n", p, p.Code, p.Width)
+		fmt.Fprintf(&b, "  %s (%d wide)\n", p, p.Width)
 	}
 	return b.String()
 }

@@ -29,7 +29,7 @@ func TestParseRefusesFilesThatAreNoPlainText(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
 			_, ps := Parse("f.yaml", []byte(c.text))
-			if len(ps) != 1 || ps[0].String() != c.want {
+			if len(ps) != 1 || ps[0].Pos.String()+": "+ps[0].Said() != c.want {
 				t.Errorf("got %.300v, want %s", ps, c.want)
 			}
 			if d := time.Since(start); d > 5*time.Second {

@@ -51,7 +51,7 @@ func literal(n *Node, want Type) (any, *Problem) {
 		case n.Text == "":
 			return problem("missing-value", "a value is missing here; expected %s", want)
 		case want.Kind == StringKind:
-			return problem("unquoted", "%s without quotes is nothing in YAML; write it in quotes: %s", n.Text, strconv.Quote(n.Text))
+			return problem("needs-quotes", "%s without quotes is nothing in YAML; write it in quotes: %s", n.Text, strconv.Quote(n.Text))
 		default:
 			return problem("wrong-type", "expected %s, found nothing (%s)", want, n.Text)
 		}
@@ -63,7 +63,7 @@ func literal(n *Node, want Type) (any, *Problem) {
 	switch want.Kind {
 	case StringKind:
 		if looks != "" {
-			return problem("unquoted", "%s without quotes is %s in YAML; write it in quotes: %s", n.Text, looks, strconv.Quote(n.Text))
+			return problem("needs-quotes", "%s without quotes is %s in YAML; write it in quotes: %s", n.Text, looks, strconv.Quote(n.Text))
 		}
 		return n.Text, nil
 	case SecretKind:
@@ -79,7 +79,7 @@ func literal(n *Node, want Type) (any, *Problem) {
 		return problem("wrong-type", "%s", err)
 	}
 	if n.Quoted && (want.Kind == IntKind || want.Kind == BoolKind || want.Kind == FloatKind) {
-		return problem("quoted", "expected %s, found a string; write %s without quotes", want, n.Text)
+		return problem("needs-no-quotes", "expected %s, found a string; write %s without quotes", want, n.Text)
 	}
 	return v, nil
 }
@@ -111,7 +111,7 @@ func literalAny(n *Node, looks string) (any, *Problem) {
 			return f, nil
 		}
 	}
-	p := n.Problem("unquoted", "%s without quotes is read by some as %s, by others as a string; write it in quotes: %s", n.Text, looks, strconv.Quote(n.Text))
+	p := n.Problem("needs-quotes", "%s without quotes is read by some as %s, by others as a string; write it in quotes: %s", n.Text, looks, strconv.Quote(n.Text))
 	return nil, &p
 }
 

@@ -20,20 +20,35 @@ func (p Pos) String() string { return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.
 // Problem is one thing that is wrong in a file, said to its author.
 type Problem struct {
 	Pos     Pos
-	Code    string // stable word for the kind of problem, such as "unknown-key"
+	Code    string // stable word for the kind of problem, one of Codes
 	Message string // what was found and what would have been right; no Go type names
 	Suggest string // what was probably meant; printed as: did you mean "x"?
 	Source  string // the source line, for the excerpt
 	Width   int    // how many runes the caret underlines; 0 is 1
+	// Warning says that the file can be used as it is: it is probably not what
+	// its author meant.
+	Warning bool
 }
 
-// String returns file:line:col: message, with the suggestion.
+// String returns file:line:col: message, with the suggestion and the code.
 func (p Problem) String() string {
-	s := p.Pos.String() + ": " + p.Message
-	if p.Suggest != "" {
-		s += fmt.Sprintf("; did you mean %q?", p.Suggest)
+	s := p.Pos.String() + ": "
+	if p.Warning {
+		s += "warning: "
+	}
+	s += p.Said()
+	if p.Code != "" {
+		s += " [" + p.Code + "]"
 	}
 	return s
+}
+
+// Said returns the message with the suggestion.
+func (p Problem) Said() string {
+	if p.Suggest == "" {
+		return p.Message
+	}
+	return fmt.Sprintf("%s; did you mean %q?", p.Message, p.Suggest)
 }
 
 // Excerpt returns the source line with a caret below the place, or "".
@@ -78,6 +93,18 @@ func (ps Problems) Err() error {
 	}
 	ps.Sort()
 	return ps
+}
+
+// Split returns the errors and the warnings.
+func (ps Problems) Split() (errs, warnings Problems) {
+	for _, p := range ps {
+		if p.Warning {
+			warnings = append(warnings, p)
+		} else {
+			errs = append(errs, p)
+		}
+	}
+	return errs, warnings
 }
 
 // Sort orders the problems by file, line and column.

@@ -202,6 +202,7 @@ func templateWords(msg string) string {
 		{"unterminated", `a closing " is missing`},
 		{"malformed character", `strings inside {{ }} stand in double quotes or backquotes`},
 		{"bad character U+0027", `strings inside {{ }} stand in double quotes or backquotes`},
+		{`unexpected "("`, `a function takes its arguments without brackets: default "x"`},
 		{`unexpected "="`, "to compare write eq: {{ if eq a b }}"},
 		{`unexpected "!"`, "to compare write ne: {{ if ne a b }}"},
 		{`unexpected "<"`, "to compare write lt or le"},

@@ -174,11 +174,11 @@ func (r *reader) checkTokens(tokens token.Tokens) bool {
 		case token.SequenceEndType, token.MappingEndType:
 			depth--
 		case token.AnchorType:
-			r.problem(r.at(t), 1, "yaml-anchor", "anchors (&) are not used here; write the value out")
+			r.anchor(t, 1, "anchors (&) are not used here; write the value out")
 		case token.AliasType:
-			r.problem(r.at(t), 1, "yaml-anchor", "aliases (*) are not used here; write the value out, or put it in quotes")
+			r.anchor(t, 1, "aliases (*) are not used here; write the value out, or put it in quotes")
 		case token.MergeKeyType:
-			r.problem(r.at(t), 2, "yaml-anchor", "merge keys (<<) are not used here; write the keys out")
+			r.anchor(t, 2, "merge keys (<<) are not used here; write the keys out")
 		case token.MappingKeyType:
 			r.problem(r.at(t), 1, "yaml-syntax", `keys that start with "? " are not used here; write "key: value"`)
 		}
@@ -192,6 +192,14 @@ func (r *reader) checkTokens(tokens token.Tokens) bool {
 		r.tooMany(r.src.offset(r.skip+1, 1))
 	}
 	return len(r.problems) == before
+}
+
+// anchor notes a way of YAML to use a value again, once a line.
+func (r *reader) anchor(t *token.Token, width int, message string) {
+	off := r.at(t)
+	if last := len(r.problems) - 1; last < 0 || r.problems[last].Code != "yaml-anchor" || r.problems[last].Pos.Line != r.src.pos(off).Line {
+		r.problem(off, width, "yaml-anchor", "%s", message)
+	}
 }
 
 func (r *reader) tooMany(offset int) {

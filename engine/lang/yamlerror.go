@@ -60,6 +60,9 @@ func (r *reader) syntax(err error) {
 	}
 	line := r.src.line(r.src.pos(off).Line)
 	code := "yaml-syntax"
+	if strings.HasPrefix(say, "a tab") {
+		code = "yaml-tab"
+	}
 	col := off - r.src.starts[r.src.pos(off).Line-1]
 	if i := strings.Index(line, "{{"); i >= 0 && i <= col && !strings.Contains(line[:i], `"`) && !strings.Contains(line[:i], "'") {
 		say, off, code = `a string that starts with {{ must stand in quotes: "{{ … }}"`, off-col+i, "unquoted-template"

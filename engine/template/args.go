@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"runner/engine/lang"
@@ -144,10 +145,20 @@ var word = regexp.MustCompile(`[a-z_][a-z0-9_]*`)
 func blamed(message string, m *module.Module, key *lang.Node, written map[string]*lang.Node) *lang.Node {
 	for _, w := range word.FindAllString(message, -1) {
 		if slices.ContainsFunc(m.Args, func(a module.Field) bool { return a.Name == w }) {
-			return cmp.Or(written[w], key)
+			return within(cmp.Or(written[w], key), message)
 		}
 	}
 	return key
+}
+
+// within returns the entry of a list that a message quotes, or the list.
+func within(n *lang.Node, message string) *lang.Node {
+	for _, it := range n.Items {
+		if it.Kind == lang.ScalarNode && strings.Contains(message, strconv.Quote(it.Text)) {
+			return it
+		}
+	}
+	return n
 }
 
 // checkExcept checks the names of modules that a revert leaves alone.

@@ -77,7 +77,7 @@ func names(ts []*Template) []string {
 func said(ps lang.Problems) []string {
 	var out []string
 	for _, p := range ps {
-		out = append(out, p.String())
+		out = append(out, p.Pos.String()+": "+p.Said())
 	}
 	return out
 }

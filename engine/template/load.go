@@ -103,23 +103,32 @@ func (l *loader) template(doc *lang.Node) {
 	l.outputs(f.Take("outputs"), sec.scope)
 	l.revert(f, scope)
 	l.renew(f, scope)
-	if hint := strangeKeys(f); hint != nil {
-		l.Problems = append(l.Problems, *hint)
-	}
+	l.strangeKeys(f)
 	f.End()
 }
 
 // strangeKeys explains words of other systems at the top of a template.
-func strangeKeys(f *lang.Fields) *lang.Problem {
+func (l *loader) strangeKeys(f *lang.Fields) {
 	for _, e := range f.Rest() {
-		switch e.Key.Text {
-		case "tasks", "handlers", "hosts", "roles":
-			f.Skip(e.Key.Text)
-			p := e.Key.Problem("unknown-key", "unknown key %q in %s; a template has steps, and the credential says where they run", e.Key.Text, f.What)
-			return &p
+		hint := map[string]string{
+			"tasks":        "a template has steps",
+			"handlers":     "write steps with when: NAME.changed",
+			"hosts":        "the credential says where a template runs",
+			"roles":        "a template has steps",
+			"gather_facts": "a step that needs facts calls the module facts",
+			"remote_user":  "the credential says who logs in; write become: for another account",
+		}[e.Key.Text]
+		if hint == "" {
+			continue
 		}
+		f.Skip(e.Key.Text)
+		p := e.Key.Problem("unknown-key", "unknown key %q in %s; %s", e.Key.Text, f.What, hint)
+		if e.Key.Text == "tasks" {
+			p.Suggest = "steps"
+			f.Meant(p.Suggest)
+		}
+		l.Problems = append(l.Problems, p)
 	}
-	return nil
 }
 
 func article(k Kind) string {

@@ -101,6 +101,26 @@ type testCase struct {
 	name, out string
 	file      string // as Load is told
 	text      []byte
+	modules   string // linux or windows: those of the program; else a few of this test
+}
+
+// registry returns the modules that the case is about.
+func (c *testCase) registry(t *testing.T) *module.Registry {
+	t.Helper()
+	var reg *module.Registry
+	var err error
+	switch c.modules {
+	case "linux":
+		reg, err = module.Linux()
+	case "windows":
+		reg, err = module.Windows()
+	default:
+		return registry(t)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reg
 }
 
 func cases(t *testing.T, folder string) []testCase {
@@ -124,6 +144,9 @@ func cases(t *testing.T, folder string) []testCase {
 		if rest, ok := strings.CutPrefix(string(text), "# file: "); ok {
 			c.file, _, _ = strings.Cut(rest, "\n")
 		}
+		if rest, ok := strings.CutPrefix(string(text), "# modules: "); ok {
+			c.modules, _, _ = strings.Cut(rest, "\n")
+		}
 		cs = append(cs, c)
 	}
 	return cs
@@ -134,7 +157,7 @@ func TestProblemsAreSaidToTheirAuthor(t *testing.T) {
 	for _, c := range cases(t, "err") {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			tmpl, ps := Load(c.file, c.text, registry(t))
+			tmpl, ps := Load(c.file, c.text, c.registry(t))
 			if len(ps) == 0 || tmpl != nil {
 				t.Fatal("loaded although it is wrong")
 			}

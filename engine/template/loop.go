@@ -2,6 +2,7 @@ package template
 
 import (
 	"maps"
+	"slices"
 
 	"runner/engine/lang"
 	"runner/engine/module"
@@ -38,7 +39,7 @@ func (l *loader) loop(f *lang.Fields, s *Step, scope lang.Scope, guarded guard) 
 	if t := s.Loop.Over.Type().Elem; t != nil {
 		elem = *t
 	}
-	if elem.Kind == lang.SecretKind {
+	if elem.Kind == lang.SecretKind || slices.ContainsFunc(n.Items, func(it *lang.Node) bool { return l.isSecret(it, scope) }) {
 		l.Add(n, "secret", "a loop over secrets would show them; make a step for each")
 	}
 	if control == nil {
@@ -57,6 +58,12 @@ func (l *loader) loop(f *lang.Fields, s *Step, scope lang.Scope, guarded guard) 
 	}
 	c.End()
 	return scope
+}
+
+// isSecret reports whether a node is a {{ path }} of a secret.
+func (l *loader) isSecret(n *lang.Node, scope lang.Scope) bool {
+	v, ps := lang.CompileValue(n, lang.Any, scope)
+	return len(ps) == 0 && v.Type().Kind == lang.SecretKind
 }
 
 // elementName refuses a name that would hide another one.

@@ -13,7 +13,7 @@ import (
 
 // structural are the codes of mistakes that a schema can see, mostly: an unknown
 // name of a step is one that it cannot.
-var structural = []string{"unknown-key", "missing-key", "missing-argument", "wrong-type", "unknown-value", "literal-secret", "not-fixed", "quoted", "unquoted"}
+var structural = []string{"unknown-key", "missing-key", "missing-argument", "wrong-type", "unknown-value", "literal-secret", "not-fixed", "needs-quotes", "needs-no-quotes"}
 
 func TestTheSchemaAgreesWithTheLoader(t *testing.T) {
 	t.Parallel()
@@ -29,6 +29,9 @@ func TestTheSchemaAgreesWithTheLoader(t *testing.T) {
 	}
 	seen, all := 0, 0
 	for _, c := range cases(t, "err") {
+		if c.modules != "" {
+			continue // the schema is that of a few modules
+		}
 		_, ps := Load(c.file, c.text, registry(t))
 		if !slices.ContainsFunc(ps, func(p lang.Problem) bool { return slices.Contains(structural, p.Code) }) {
 			continue

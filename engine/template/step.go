@@ -267,6 +267,7 @@ var elsewhere = map[string]string{
 	"loop_var":         "write loop_control: {var: …}",
 	"notify":           "write register: NAME here and when: NAME.changed in the later step",
 	"check_mode":       "every module knows check mode by itself",
+	"delegate_to":      "a template runs on one device; assert, debug, fail and set_fact run on the controller anyway",
 	"action":           "write the module as the key, for example: shell: id",
 	"local_action":     "write the module as the key, for example: assert: …",
 	"environment":      "set variables in the script: NAME=value command",
