@@ -4,11 +4,14 @@
 set -u
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# program:package, by what needs it
+# program:package, or path:package, by what needs it
 demo='sshd:openssh-server ssh:openssh-client sudo:sudo useradd:passwd nsenter:util-linux
 mount:mount hostname:hostname ip:iproute2 ps:procps busybox:busybox crontab:cron at:at
 update-ca-certificates:ca-certificates'
-test="$demo gcc:gcc dash:dash bash:bash ksh93:ksh93u+m mksh:mksh zsh:zsh yash:yash posh:posh fish:fish tcsh:tcsh node:nodejs npm:npm"
+test="$demo gcc:gcc dash:dash bash:bash ksh93:ksh93u+m mksh:mksh zsh:zsh yash:yash posh:posh fish:fish tcsh:tcsh node:nodejs npm:npm
+krb5kdc:krb5-kdc kadmin.local:krb5-admin-server /usr/lib/python3/dist-packages/gssapi:python3-gssapi
+samba:samba samba-tool:samba-common-bin /usr/share/samba/setup/ad-schema:samba-ad-provision
+/usr/lib/python3/dist-packages/samba:python3-samba"
 
 case ${1-} in
 demo) wanted=$demo ;;
@@ -22,7 +25,10 @@ esac
 find_missing() {
 	programs='' packages=''
 	for w in $wanted; do
-		command -v "${w%%:*}" >/dev/null 2>&1 && continue
+		case $w in
+		/*) [ -e "${w%%:*}" ] && continue ;;
+		*) command -v "${w%%:*}" >/dev/null 2>&1 && continue ;;
+		esac
 		programs="$programs ${w%%:*}"
 		packages="$packages ${w#*:}"
 	done

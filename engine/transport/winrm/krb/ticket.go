@@ -1,0 +1,27 @@
+package krb
+
+import (
+	"time"
+
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
+
+	"runner/engine/transport/winrm/krb/etype"
+)
+
+// Ticket is a ticket for a service, with what an AP-REQ needs besides.
+type Ticket struct {
+	Ticket messages.Ticket
+	Key    etype.Key           // session key: one of etype.All
+	Client types.PrincipalName // who we are, as the KDC writes it
+	Realm  string              // of the client
+	// Stamp is the time for the authenticator: the KDC's clock, to the microsecond.
+	// No two tickets of a Client have the same one, or a host takes the second for a
+	// replay.
+	Stamp time.Time
+	Skew  time.Duration // how far the KDC's clock is ahead of ours
+	End   time.Time     // by our clock
+}
+
+// SPN returns the service principal that the ticket is for.
+func (t *Ticket) SPN() string { return t.Ticket.SName.PrincipalNameString() + "@" + t.Ticket.Realm }
