@@ -2,8 +2,10 @@ package templates_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +54,10 @@ func reference(reg *module.Registry) string {
 			}
 			b.WriteString("\n")
 		}
+	}
+	b.WriteString("\n### Codes of problems\nIn brackets behind each message; a code never changes its meaning.\n\n| code | what is wrong |\n|---|---|\n")
+	for _, code := range slices.Sorted(maps.Keys(lang.Codes)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", code, lang.Codes[code])
 	}
 	return b.String()
 }

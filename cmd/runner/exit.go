@@ -182,12 +182,25 @@ func problem(err error) string {
 // problems shows what is wrong with files, each with file, line and column at
 // the start of its line, and counts.
 func (a *app) problems(ps lang.Problems) {
+	_, _ = fmt.Fprintln(a.stderr, problem(ps))
+	a.say("%s", counted(ps))
+}
+
+// counted says how many problems and warnings there are, and in how many files.
+func counted(ps lang.Problems) string {
 	files := map[string]bool{}
 	for _, p := range ps {
 		files[p.Pos.File] = true
 	}
-	_, _ = fmt.Fprintln(a.stderr, problem(ps))
-	a.say("%s in %s", plural(len(ps), "problem"), plural(len(files), "file"))
+	errs, warnings := ps.Split()
+	what := plural(len(errs), "problem")
+	switch {
+	case len(errs) == 0:
+		what = plural(len(warnings), "warning")
+	case len(warnings) > 0:
+		what += " and " + plural(len(warnings), "warning")
+	}
+	return what + " in " + plural(len(files), "file")
 }
 
 // plural counts things.

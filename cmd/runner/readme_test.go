@@ -67,6 +67,7 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 		initJSON{},
 		labJSON{},
 		versionJSON{},
+		templatesCheckedJSON{},
 	} {
 		walk(reflect.TypeOf(v))
 	}

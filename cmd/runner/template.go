@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -120,91 +119,11 @@ func viewTemplate(t *template.Template) templateJSON {
 	return v
 }
 
-func (a *app) templateCheck() *cobra.Command {
-	return leaf{
-		use: "check [PATH]...", short: "check templates and say what is wrong with them, and where",
-		example: "runner template check\nrunner template check templates/create/my-user.yaml",
-		long: `Without PATH every template of the workspace and every shipped one is checked,
-each by itself and against each other. PATH is a file, or a folder that is searched.
-Nothing is connected to.`,
-		args: func(*cobra.Command, []string) error { return nil }, exits: []int{exitFile},
-		run: func(_ context.Context, args []string) error {
-			if len(args) > 0 {
-				return a.checkFiles(args)
-			}
-			lib, ps, err := a.templates()
-			if err != nil {
-				return err
-			}
-			if err := ps.Err(); err != nil {
-				return err
-			}
-			return a.checked(len(lib.All()))
-		},
-	}.command()
-}
-
-// checked says that n templates are good.
-func (a *app) checked(n int) error {
-	v := struct {
-		Checked int `json:"checked"`
-	}{n}
-	return a.answer(v, func(w io.Writer) { _, _ = fmt.Fprintf(w, "%s checked, no problem\n", plural(n, "template")) })
-}
-
-// checkFiles checks single files and the files of folders.
-func (a *app) checkFiles(paths []string) error {
-	reg, err := a.reg()
-	if err != nil {
-		return err
-	}
-	var files []string
-	for _, p := range paths {
-		found, err := yamlFiles(p)
-		if err != nil {
-			return usagef("%v", err)
-		}
-		files = append(files, found...)
-	}
-	var all lang.Problems
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return usagef("%v", err)
-		}
-		_, ps := template.Load(f, text, reg)
-		all = append(all, ps...)
-	}
-	if err := all.Err(); err != nil {
-		return err
-	}
-	return a.checked(len(files))
-}
-
-// yamlFiles returns path, or the YAML files below it when it is a folder.
-func yamlFiles(path string) ([]string, error) {
-	st, err := os.Stat(path)
-	if err != nil || !st.IsDir() {
-		return []string{path}, err
-	}
-	var files []string
-	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if ext := filepath.Ext(p); err == nil && !d.IsDir() && (ext == ".yaml" || ext == ".yml") {
-			files = append(files, p)
-		}
-		return err
-	})
-	if err == nil && len(files) == 0 {
-		err = fmt.Errorf("%s holds no .yaml file", path)
-	}
-	return files, err
-}
-
 // findTemplate loads one template without reading the others: kind/name, or
 // the path of a file.
 func (a *app) findTemplate(name string) (*template.Template, error) {
 	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
-		text, err := os.ReadFile(name)
+		text, err := os.ReadFile(name) //nolint:gosec // files that the user may read anyway
 		if err != nil {
 			return nil, usagef("%v", err)
 		}
@@ -221,7 +140,7 @@ func (a *app) findTemplate(name string) (*template.Template, error) {
 	shipped := true
 	if w != nil {
 		own := filepath.Join(w.dir, "templates", kind, base+".yaml")
-		if text, err := os.ReadFile(own); err == nil {
+		if text, err := os.ReadFile(own); err == nil { //nolint:gosec // files that the user may read anyway
 			return a.loadTemplate(own, template.Workspace, text)
 		}
 		// Only a template that the workspace does not have at all is a shipped one.

@@ -148,11 +148,7 @@ func (a *app) pair(name string) (create, removal *template.Template, err error) 
 	if create.Kind != template.Create {
 		return nil, nil, usagef("%s/%s is a %s template: name the create template, and its removal is verified with it", create.Kind, create.Name, create.Kind)
 	}
-	from := "delete/" + create.Removal
-	if beside := filepath.Join(filepath.Dir(name), "..", from+".yaml"); filepath.Ext(name) != "" && exists(beside) {
-		from = beside
-	}
-	if removal, err = a.findTemplate(from); err != nil {
+	if removal, err = a.removalOf(create, name); err != nil {
 		return nil, nil, err
 	}
 	return create, removal, template.Check(create, removal).Err()

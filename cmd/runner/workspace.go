@@ -133,6 +133,6 @@ func (a *app) anyWorkspace() (*workspace, error) {
 
 // exists reports whether there is something at path.
 func exists(path string) bool {
-	_, err := os.Lstat(path)
+	_, err := os.Lstat(path) //nolint:gosec // only whether it is there
 	return !errors.Is(err, fs.ErrNotExist)
 }

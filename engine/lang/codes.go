@@ -80,6 +80,14 @@ var Codes = map[string]string{ //nolint:gochecknoglobals // a table
 	"not-expanded":      "{{ }} where the interpreter does not expand it",
 	"runs-value":        "a value where it would be run as a program",
 	"unquoted":          "a value that the shell would split at spaces",
+	"unquoted-variable": "a variable of a script that the shell splits at spaces",
+	// What can run and is probably not meant.
+	"unused-param":   "a param that nothing reads",
+	"skipped-output": "an output of a step that may have been skipped",
+	"never-runs":     "a condition that never holds",
+	"unreachable":    "a step that nothing comes to",
+	"name-too-long":  "a name beyond what the platform takes",
+	"local-time":     "a time that the device reads in its own zone",
 	// Secrets.
 	"secret":             "a secret where it would be seen or kept",
 	"literal-secret":     "a secret written into a file",

@@ -24,6 +24,13 @@ func (d *Decoder) Add(n *Node, code, format string, args ...any) {
 	d.Problems = append(d.Problems, n.Problem(code, format, args...))
 }
 
+// Warn records at a node what is probably not meant, and yet can be used.
+func (d *Decoder) Warn(n *Node, code, format string, args ...any) {
+	p := n.Problem(code, format, args...)
+	p.Warning = true
+	d.Problems = append(d.Problems, p)
+}
+
 // AddNear is Add with the one of names that was probably meant by found.
 func (d *Decoder) AddNear(n *Node, found string, names []string, code, format string, args ...any) {
 	p := n.Problem(code, format, args...)

@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -40,7 +41,9 @@ type spot struct {
 // result is parsed as POSIX shell (as bash behind a bash shebang). Problems
 // are syntax errors, actions that the shell would not expand (in single
 // quotes, comments, quoted here-documents), that it would split (not in
-// double quotes) or that it would run (eval, sh -c, arithmetic), and lists.
+// double quotes), that it would run (eval, sh -c, arithmetic) or show to other
+// accounts (a secret as an argument), and lists. With warnings only there is a
+// program.
 func CompileScript(n *Node, scope Scope) (string, []*Value, Problems) {
 	s, ps := newScript(n, scope)
 	if len(ps) > 0 {
@@ -50,11 +53,11 @@ func CompileScript(n *Node, scope Scope) (string, []*Value, Problems) {
 	if len(s.problems) == 0 {
 		s.check()
 	}
-	if len(s.problems) > 0 {
-		s.problems.Sort()
+	s.problems.Sort()
+	if errs, _ := s.problems.Split(); len(errs) > 0 {
 		return "", nil, s.problems
 	}
-	return s.out.String(), s.values, nil
+	return s.out.String(), s.values, s.problems
 }
 
 // newScript refuses what is no script of any language.
@@ -262,6 +265,7 @@ func (w *shellWalk) visit(n syntax.Node) bool {
 		}
 	case *syntax.CallExpr:
 		w.code(x)
+		w.argv(x)
 	}
 	w.stack = append(w.stack, n)
 	return true
@@ -310,6 +314,7 @@ func (w *shellWalk) param(x *syntax.ParamExp) {
 		}
 	}
 	if sp == nil || x.Param == nil || x.Param.Value != sp.name {
+		w.splits(x)
 		return
 	}
 	sp.found = true
@@ -379,6 +384,31 @@ func (w *shellWalk) quoted(x *syntax.ParamExp) bool {
 	return false
 }
 
+// splits warns of a variable of the author that is split into words.
+func (w *shellWalk) splits(x *syntax.ParamExp) {
+	if x.Param == nil || x.Length || len(w.stack) < 2 || !splittable.MatchString(x.Param.Value) {
+		return
+	}
+	word, inWord := w.stack[len(w.stack)-1].(*syntax.Word)
+	call, inCall := w.stack[len(w.stack)-2].(*syntax.CallExpr)
+	if !inWord || !inCall || !slices.Contains(call.Args, word) {
+		return
+	}
+	holds := false
+	w.within(x.Pos(), x.End(), func(*spot) { holds = true })
+	if holds {
+		return // what it holds is a problem of its own
+	}
+	from, to := w.s.source(int(x.Pos().Offset())), w.s.source(int(x.End().Offset()))
+	text := w.s.node.Text[from:to]
+	p := w.s.node.ProblemAt(from, len([]rune(text)), "unquoted-variable", `the shell splits %s at spaces and expands its *; write "%s", or use set -- and "$@" where words are meant`, text, text)
+	p.Warning = true
+	w.s.problems = append(w.s.problems, p)
+}
+
+// splittable are the names of variables that can hold spaces: neither $? nor $#.
+var splittable = regexp.MustCompile(`^([A-Za-z_]\w*|[1-9]|[@*])$`)
+
 func (w *shellWalk) parent(i int) syntax.Node {
 	if i == 0 {
 		return nil
@@ -393,6 +423,40 @@ func under(outer syntax.ArithmExpr, inner syntax.Node) bool {
 
 func within(outer, inner syntax.Node) bool {
 	return outer.Pos().Offset() <= inner.Pos().Offset() && inner.End().Offset() <= outer.End().Offset()
+}
+
+// inShell are commands that start no program, so that nobody sees their arguments.
+var inShell = []string{"echo", "printf", "[", "test", ":", "true", "set", "export", "readonly", "local", "case"}
+
+// argv refuses secrets among the arguments of programs.
+func (w *shellWalk) argv(x *syntax.CallExpr) {
+	if len(x.Args) == 0 || slices.Contains(inShell, x.Args[0].Lit()) {
+		return
+	}
+	for _, arg := range x.Args {
+		for _, part := range arg.Parts {
+			if _, command := part.(*syntax.CmdSubst); command {
+				continue // a program of its own
+			}
+			w.within(part.Pos(), part.End(), func(sp *spot) {
+				if sp.value.typ.Kind == SecretKind && !w.substituted(arg, sp) {
+					w.misuse(sp, "secret", "other accounts can see the arguments of programs; hand the secret over on standard input: printf '%%s' \"%s\" | %s …", w.s.node.Text[sp.from:sp.end], cmp.Or(x.Args[0].Lit(), "COMMAND"))
+				}
+			})
+		}
+	}
+}
+
+// substituted reports whether a spot of a word is within $( ) of it.
+func (w *shellWalk) substituted(arg *syntax.Word, sp *spot) bool {
+	found := false
+	syntax.Walk(arg, func(n syntax.Node) bool {
+		if c, ok := n.(*syntax.CmdSubst); ok && c.Pos().Offset() <= uint(sp.start) && uint(sp.start) < c.End().Offset() {
+			found = true
+		}
+		return !found
+	})
+	return found
 }
 
 // The options behind which interpreters take a program.

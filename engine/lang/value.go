@@ -255,6 +255,14 @@ func (v *Value) Pos() Pos {
 	}
 }
 
+// Problem returns a problem where the value is written, which is not a Constant.
+func (v *Value) Problem(code, format string, args ...any) Problem {
+	if v.bound {
+		return v.node.ProblemAt(v.text.offset, utf8.RuneCountInString(v.text.source), code, format, args...)
+	}
+	return v.node.Problem(code, format, args...)
+}
+
 // Refs returns the paths that v reads, such as {"account","uid"}, sorted.
 func (v *Value) Refs() [][]string { return v.refs }
 

@@ -18,7 +18,7 @@ import (
 
 // noting are the functions that note a problem; the code is the first text
 // among what they are given.
-var noting = []string{"Problem", "ProblemAt", "problem", "misuse", "unexpanded", "Add", "AddNear", "Hidden", "warn", "warnAt"}
+var noting = []string{"Problem", "ProblemAt", "problem", "misuse", "unexpanded", "Add", "AddNear", "Hidden", "Warn"}
 
 var codeWord = regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
 

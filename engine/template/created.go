@@ -38,6 +38,7 @@ func (l *loader) expr(n *lang.Node, want lang.Type, scope lang.Scope, guarded gu
 	if len(ps) > 0 {
 		return nil
 	}
+	l.uses(n, e.Refs())
 	l.readsOf(n, 0, n.Text, reading{guard: guarded})
 	return e
 }
@@ -77,6 +78,7 @@ func (l *loader) value(n *lang.Node, want lang.Type, scope lang.Scope, guarded g
 	if len(ps) > 0 {
 		return nil
 	}
+	l.uses(n, v.Refs())
 	l.readsOfValue(n, reading{guard: guarded, want: want})
 	return v
 }
@@ -94,8 +96,11 @@ func (l *loader) script(m *module.Module, n *lang.Node, scope lang.Scope, guarde
 	}
 	text, binds, ps := compile(n, scope)
 	l.Join(ps)
-	if len(ps) > 0 {
+	if errs, _ := ps.Split(); len(errs) > 0 {
 		return nil
+	}
+	for _, b := range binds {
+		l.uses(n, b.Refs())
 	}
 	l.readsOfValue(n, reading{guard: guarded})
 	return &Script{Text: text, Binds: binds}

@@ -188,6 +188,17 @@ func (l *Library) All() []*Template {
 	return all
 }
 
+// Warnings returns what is probably not meant in the templates that can be
+// used, sorted by place.
+func (l *Library) Warnings() lang.Problems {
+	var ps lang.Problems
+	for _, t := range l.templates {
+		ps = append(ps, t.Warnings...)
+	}
+	ps.Sort()
+	return ps
+}
+
 // Params returns, by the name of each param of a template, a check that says
 // what is wrong with a fixed value of a credential, or "". Those of a create
 // template include the params of its removal. A template that does not exist

@@ -27,7 +27,8 @@ var kinds = []string{string(Create), string(Delete), string(Elevate)}
 
 // Load reads and checks one template. file is its name in messages; when its
 // folder is create, delete or elevate, kind and name must be those of the
-// path. All problems are returned at once, and with one the Template is nil.
+// path. All problems are returned at once, and with an error among them the
+// Template is nil. Of a Template the warnings are in it.
 func Load(file string, text []byte, reg *module.Registry) (*Template, lang.Problems) {
 	return load(file, text, reg, nil)
 }
@@ -51,8 +52,12 @@ func load(file string, text []byte, reg *module.Registry, taken func(t *lang.Tab
 	default:
 		l.template(docs[0])
 	}
-	if len(l.Problems) > 0 {
-		l.Problems.Sort()
+	errs, _ := l.Problems.Split()
+	if len(errs) == 0 {
+		l.lint()
+	}
+	l.Problems.Sort()
+	if errs, l.t.Warnings = l.Problems.Split(); len(errs) > 0 {
 		return nil, l.Problems
 	}
 	return l.t, nil
@@ -64,6 +69,10 @@ type loader struct {
 	reg        *module.Registry
 	t          *Template
 	paramNames []string // also of those that come later
+	doc        *lang.Node
+	whens      []string // conditions of the step that is read and the blocks around it
+	used       []use
+	results    map[string]*result // what steps register
 }
 
 var (
@@ -74,6 +83,7 @@ var (
 
 // template reads the document.
 func (l *loader) template(doc *lang.Node) {
+	l.doc, l.results = doc, map[string]*result{}
 	f := l.Map(doc, "a template").By(&templateTable, "")
 	kind := f.Header(kinds...)
 	if kind == "" {

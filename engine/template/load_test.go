@@ -175,6 +175,20 @@ func TestProblemsAreSaidToTheirAuthor(t *testing.T) {
 	}
 }
 
+func TestWarningsAreSaidToTheirAuthor(t *testing.T) {
+	t.Parallel()
+	for _, c := range cases(t, "warn") {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			tmpl, ps := Load(c.file, c.text, c.registry(t))
+			if len(ps) > 0 || len(tmpl.Warnings) == 0 {
+				t.Fatalf("%v, and the warnings are %v", ps, tmpl)
+			}
+			golden(t, c.out, tmpl.Warnings.Error()+"\n")
+		})
+	}
+}
+
 func TestTemplatesAreReadWhole(t *testing.T) {
 	t.Parallel()
 	for _, c := range cases(t, "ok") {
@@ -183,6 +197,9 @@ func TestTemplatesAreReadWhole(t *testing.T) {
 			tmpl, ps := Load(c.file, c.text, registry(t))
 			if len(ps) > 0 {
 				t.Fatal(ps)
+			}
+			if len(tmpl.Warnings) > 0 {
+				t.Error(tmpl.Warnings)
 			}
 			golden(t, c.out, describe(tmpl))
 		})

@@ -50,7 +50,9 @@ func (l *loader) step(n *lang.Node, number int, sec *section, guarded guard) *St
 	if name := n.Get("name"); name != nil && name.Kind == lang.ScalarNode {
 		f.What = fmt.Sprintf("step %q", name.Text)
 	}
-	s := &Step{Pos: n.Pos, OnError: "fail"}
+	s := &Step{Pos: n.Pos, OnError: "fail", node: n}
+	outer := l.whens
+	defer func() { l.whens = outer }()
 	f.By(&stepTable, moduleStep)
 	for _, key := range blockKeys {
 		if n.Get(key) != nil {
@@ -71,6 +73,7 @@ func (l *loader) frame(f *lang.Fields, s *Step, sec *section, guarded guard) gua
 			scope[status] = lang.Bool
 		}
 		s.When = l.expr(w, lang.Bool, scope, guarded)
+		l.whens = append(slices.Clip(l.whens), strings.TrimSpace(w.Text))
 		if knows(w.Text) {
 			guarded = known
 		}
@@ -167,6 +170,7 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 			t = lang.Any // its module is a problem of its own
 		}
 		outer.scope = outer.scope.With(s.Register, t)
+		l.results[s.Register] = &result{step: s, whens: l.whens, typ: t}
 	}
 }
 

@@ -45,6 +45,9 @@ type Template struct {
 	Hash   string // hex SHA-256 of Body
 	Body   []byte
 
+	// Warnings are what is probably not meant: none keeps it from being used.
+	Warnings lang.Problems
+
 	removalAt *lang.Node    // where Removal is written
 	reads     []createdRead // what is read of created.outputs
 }
@@ -116,6 +119,8 @@ type Step struct {
 	Asserts []Assert
 	// Outputs are the outputs of the module; of set_fact the keys of the step.
 	Outputs []module.Field
+
+	node *lang.Node // as written
 
 	// Block, Rescue and Always make the step a block; Module is nil then.
 	Block, Rescue, Always []*Step
