@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -76,7 +77,7 @@ func inside(m *module.Module, example string) string {
 // step runs the example once.
 func (b *bench) step(tb testing.TB, text string, given map[string]any) (executor.StepResult, *executor.Result, executor.Run) {
 	tb.Helper()
-	tpl, ps := template.Load("example.yaml", []byte(text), b.reg)
+	tpl, ps := template.LoadWith("example.yaml", []byte(text), shelf(tb), b.reg)
 	if len(ps) > 0 {
 		tb.Fatalf("%v\n%s", ps, text)
 	}
@@ -100,6 +101,51 @@ func (b *bench) step(tb testing.TB, text string, given map[string]any) (executor
 		tb.Fatalf("%v\n%s", err, text)
 	}
 	return res.Steps[len(res.Steps)-1], res, run
+}
+
+// shelf has the file that README.md shows.
+func shelf(tb testing.TB) template.Source {
+	tb.Helper()
+	return func(file string) (string, []byte, error) {
+		blocks := readmeBlocks(tb)
+		return file, []byte(blocks[0]), nil
+	}
+}
+
+// readmeBlocks returns the YAML of README.md that stands before the reference.
+func readmeBlocks(tb testing.TB) (blocks []string) {
+	tb.Helper()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	head, _, _ := strings.Cut(string(text), "<!-- reference -->")
+	for i, part := range strings.Split(head, "```") {
+		if block, is := strings.CutPrefix(part, "yaml\n"); is && i%2 == 1 {
+			blocks = append(blocks, block)
+		}
+	}
+	return blocks
+}
+
+// What README.md shows runs, and is undone.
+func TestExamplesOfTheReadmeRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	blocks := readmeBlocks(t)
+	if len(blocks) < 2 {
+		t.Fatalf("%d examples", len(blocks))
+	}
+	for _, block := range blocks[1:] {
+		r, res, run := b.step(t, "schema: runner/v1\nkind: create\nname: example\nplatform: linux\nremoval: example\nbecome: root\nparams:\n  public_key: {type: string}\nsteps:\n  "+strings.ReplaceAll(block, "\n", "\n  "), nil)
+		if r.Status != executor.OK {
+			t.Errorf("%s: %s (%s)\n%s", r.Name, r.Status, r.Message+r.Reason, block)
+		}
+		run.Recorded, run.ID = res.Changes, "x-undo"
+		if undone, conflicts, err := executor.Revert(t.Context(), run); err != nil || len(conflicts) > 0 || len(undone) == 0 {
+			t.Errorf("undone %v, conflicts %v, error %v", undone, conflicts, err)
+		}
+	}
 }
 
 // prints lists everything that an example can change, with its contents.
@@ -152,7 +198,7 @@ func TestExamplesOfModulesRun(t *testing.T) {
 // keyTrials are what the last step of the example of a key comes to, where that
 // is not ok.
 var keyTrials = map[string]executor.Status{
-	"when": executor.Skipped, "undo": executor.Changed, "on_error": executor.Failed,
+	"when": executor.Skipped, "undo": executor.Changed, "on_error": executor.Failed, "include": executor.Changed,
 }
 
 // Every example of a key of steps runs, too.

@@ -159,7 +159,11 @@ func (a *app) loadTemplate(file, origin string, text []byte) (*template.Template
 	if err != nil {
 		return nil, err
 	}
-	t, ps := template.Load(file, text, reg)
+	from := template.Below("", templates.FS)
+	if origin != template.Shipped {
+		from = template.Below(template.Around(file), templates.FS)
+	}
+	t, ps := template.LoadWith(file, text, from, reg)
 	if err := ps.Err(); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"runner/engine/lang"
 	"runner/engine/template"
+	"runner/templates"
 )
 
 // templatesCheckedJSON is what came of a check. problems is there with --format json.
@@ -135,7 +136,7 @@ func (x *templateCheck) files(paths []string) (int, lang.Problems, error) {
 		if err != nil {
 			return 0, nil, usagef("%v", err)
 		}
-		t, ps := template.Load(f, text, reg)
+		t, ps := template.LoadWith(f, text, template.Below(template.Around(f), templates.FS), reg)
 		all = append(all, ps...)
 		if t != nil {
 			all = append(all, t.Warnings...)

@@ -189,6 +189,7 @@ func Do(ctx context.Context, r Run) (*Result, error) {
 func newRun(r Run) *run {
 	x := &run{Run: r, batch: 0, res: &Result{Calls: map[string]map[string]any{}, Env: lang.Env{}}, taken: map[string]bool{}}
 	maps.Copy(x.res.Env, r.Env)
+	x.scope = x.res.Env
 	if x.Timeout == 0 {
 		x.Timeout = DefaultTimeout
 	}

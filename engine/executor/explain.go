@@ -92,9 +92,9 @@ type PlannedObject struct {
 func Explain(ctx context.Context, r Run, later ...string) (*Plan, error) {
 	r.Observe, r.After = silent{}, nil
 	x := newRun(r)
-	x.view = &view{unknown: map[string]bool{}, live: lang.Env{}, steps: map[int]*PlannedStep{}}
+	x.view = &view{unknown: map[string]bool{}, live: map[string]lang.Env{}, steps: map[int]*PlannedStep{}}
 	for _, name := range later {
-		x.view.unknown[name] = true
+		x.view.unknown[name] = true // of the template itself
 	}
 	err := x.list(ctx, x.Steps, true)
 	if _, step := err.(*StepError); err != nil && !step { //nolint:errorlint // what list returns
@@ -117,16 +117,25 @@ func Explain(ctx context.Context, r Run, later ...string) (*Plan, error) {
 type view struct {
 	batches []PlannedBatch
 	steps   map[int]*PlannedStep
-	unknown map[string]bool // results that only a batch in front would tell
-	waiting map[string]bool // results of the batch that is being made
-	live    lang.Env        // results that read-only steps have now
+	unknown map[string]bool     // results that only a batch in front would tell
+	waiting map[string]bool     // results of the batch that is being made
+	live    map[string]lang.Env // results that read-only steps have now, by the file that sees them
+	scope   string              // of the included file that is planned: before its names in unknown
 	within  []string
 	unsure  int  // parts of blocks around that may not run
 	touched bool // a step that may change something was planned
 }
 
 // later reports whether a name is that of a result which is not known.
-func (v *view) later(root string) bool { return v != nil && v.unknown[root] }
+func (v *view) later(root string) bool { return v != nil && v.unknown[v.scope+root] }
+
+// alive holds the results that the steps of one file have now.
+func (v *view) alive(scope string) lang.Env {
+	if v.live[scope] == nil {
+		v.live[scope] = lang.Env{}
+	}
+	return v.live[scope]
+}
 
 // waits reports whether something that reads refs, and cannot go along to the
 // device, has nothing to wait for in the batch that is being made.
@@ -201,7 +210,7 @@ func (x *run) explain(ctx context.Context, items []*item) error {
 	}
 	for _, it := range items {
 		if it.st.Register != "" {
-			x.view.unknown[it.st.Register] = true
+			x.view.unknown[x.placeOf(it.st)+it.st.Register] = true
 		}
 	}
 	pb.Batch = b
@@ -270,7 +279,7 @@ func (x *run) look(ctx context.Context, items []*item) (map[string]string, error
 				now[o.ID] = t.facts["state."+strconv.Itoa(i)]
 			}
 		case it.st.Register != "" && t.done:
-			x.view.live[it.st.Register] = x.result(it, t).Values
+			x.view.alive(x.placeOf(it.st))[it.st.Register] = x.result(it, t).Values
 		}
 	}
 	return now, nil
@@ -281,7 +290,7 @@ func (x *run) explainAlone(ctx context.Context, st *template.Step) error {
 	v := x.view
 	v.begin(nil)
 	if st.When != nil && !onFailure(st) {
-		res, err := st.When.Fold(x.res.Env, v.later)
+		res, err := st.When.Fold(x.scope, v.later)
 		if err != nil {
 			return x.broken(st, "when: "+err.Error())
 		}
@@ -289,6 +298,9 @@ func (x *run) explainAlone(ctx context.Context, st *template.Step) error {
 			x.skipAll([]*template.Step{st}, "when: "+st.When.Text()+" was false")
 			return nil
 		}
+	}
+	if st.Include != nil {
+		return x.explainInclude(ctx, st)
 	}
 	if st.Module == nil {
 		return x.explainBlock(ctx, st)
@@ -326,7 +338,7 @@ func (x *run) explainAlone(ctx context.Context, st *template.Step) error {
 		return x.control(ctx, st, x.env(nil))
 	}
 	if st.Register != "" {
-		v.unknown[st.Register] = true
+		v.unknown[v.scope+st.Register] = true
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (x *run) condition(key string, e *lang.Expr, later func(root string) bool, 
 	if strings.Contains(c.Text, "()") { // asks how the run stands
 		return c
 	}
-	res, err := e.Fold(x.res.Env, func(root string) bool { return x.view.later(root) || later(root) })
+	res, err := e.Fold(x.scope, func(root string) bool { return x.view.later(root) || later(root) })
 	if err != nil {
 		return c
 	}
@@ -66,12 +66,12 @@ func never(string) bool { return false }
 // now decides a condition by what the device says now.
 func (x *run) now(e *lang.Expr) string {
 	for _, p := range e.Refs() {
-		if _, known := x.view.live[p[0]]; x.names[p[0]] != nil && !known && x.res.Env[p[0]] == nil {
+		if _, known := x.view.alive(x.view.scope)[p[0]]; x.names[p[0]] != nil && !known && x.scope[p[0]] == nil {
 			return ""
 		}
 	}
 	env := x.env(nil)
-	maps.Copy(env, x.view.live)
+	maps.Copy(env, x.view.alive(x.view.scope))
 	v, err := e.Eval(env)
 	if err != nil {
 		return ""
@@ -150,7 +150,7 @@ func describeArg(a transport.Arg, written string, inside map[int]bool, names map
 // argText describes an argument of a step on the controller.
 func (x *run) argText(name string, v *lang.Value) PlannedArg {
 	p := PlannedArg{Name: name, Written: v.Text(), By: ByPlan}
-	res, err := v.Fold(x.res.Env, x.view.later)
+	res, err := v.Fold(x.scope, x.view.later)
 	if lit, is := res.(lang.RLit); err == nil && is {
 		p.Value = fmt.Sprint(lit.V)
 		return p
@@ -196,6 +196,11 @@ func (x *run) namesOf() map[int]string {
 	names := map[int]string{}
 	for name, n := range x.names {
 		names[n.n] = name
+	}
+	for _, f := range x.opened {
+		for name, n := range f.names {
+			names[n.n] = name
+		}
 	}
 	return names
 }

@@ -17,20 +17,26 @@ import (
 // run is a Run under way.
 type run struct {
 	Run
-	res    *Result
-	batch  int // batches sent so far
-	total  int
-	num    map[*template.Step]int
-	names  map[string]*named // registered results
-	taken  map[string]bool   // accounts whose earlier programs were ended
-	probed bool
-	would  bool // check mode: a step would have changed something
-	seq    int  // of the next change
-	tail   []*item
-	played []*round // of all loops so far
-	begun  int      // the last loop that began
-	lost   error    // the connection is gone: what needs the device does not run any more
-	view   *view    // not nil: nothing is sent, what would be is noted
+	res       *Result
+	batch     int // batches sent so far
+	total     int
+	num       map[*template.Step]int
+	names     map[string]*named         // registered results that can be seen now
+	scope     lang.Env                  // names that can be seen now
+	frames    map[*template.Step]*frame // of what is inside an included file
+	opened    []*frame                  // in order
+	files     map[*template.Step]*frame // by the step that includes them
+	numbering *frame                    // the file whose steps are being numbered
+	rootNames map[string]*named         // those of the template itself
+	taken     map[string]bool           // accounts whose earlier programs were ended
+	probed    bool
+	would     bool // check mode: a step would have changed something
+	seq       int  // of the next change
+	tail      []*item
+	played    []*round // of all loops so far
+	begun     int      // the last loop that began
+	lost      error    // the connection is gone: what needs the device does not run any more
+	view      *view    // not nil: nothing is sent, what would be is noted
 }
 
 // named is what a registered name stands for.
@@ -43,12 +49,14 @@ type named struct {
 func (x *run) number(steps []*template.Step) {
 	if x.num == nil {
 		x.num, x.names = map[*template.Step]int{}, map[string]*named{}
+		x.frames, x.files, x.rootNames = map[*template.Step]*frame{}, map[*template.Step]*frame{}, x.names
 	}
 	for _, s := range steps {
+		if x.numbering != nil {
+			x.frames[s] = x.numbering
+		}
 		if s.Module == nil {
-			x.number(s.Block)
-			x.number(s.Rescue)
-			x.number(s.Always)
+			x.numberBlock(s)
 			continue
 		}
 		x.total++
@@ -102,6 +110,18 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 		}
 		if x.idle(st) {
 			x.settled(st)
+			continue
+		}
+		if x.spliced(st, pend) {
+			if err := x.open(st); err != nil {
+				if failure = x.cannot(st, err); failure == nil {
+					continue
+				}
+				x.skipAll(st.Block, "its params could not be computed")
+				continue
+			}
+			steps = slices.Concat(steps[:i], st.Block, steps[i+1:])
+			i--
 			continue
 		}
 		if st.Module == nil || onFailure(st) || controls(st.Module) || st.Loop != nil {
@@ -210,13 +230,13 @@ func stops(err error) bool {
 
 // alone runs a block, or a step that is decided or done on the controller.
 func (x *run) alone(ctx context.Context, st *template.Step, failure error) error {
+	defer x.in(st)()
 	if st.Loop != nil {
 		return x.loop(ctx, st)
 	}
 	if x.view != nil {
 		return x.explainAlone(ctx, st)
 	}
-	defer x.in(st)()
 	env := x.env(failure)
 	if st.When != nil {
 		v, err := st.When.Eval(env)
@@ -249,6 +269,9 @@ func (x *run) alone(ctx context.Context, st *template.Step, failure error) error
 // on every way out, also when the device is not reached any more: then what
 // needs no device still runs. A rescue does not make up for a lost device.
 func (x *run) block(ctx context.Context, st *template.Step) error {
+	if st.Include != nil {
+		return x.include(ctx, st)
+	}
 	err := x.list(ctx, st.Block, false)
 	if x.ends(err) {
 		return err
@@ -278,8 +301,8 @@ func (x *run) block(ctx context.Context, st *template.Step) error {
 
 // env returns the names as the controller sees them now.
 func (x *run) env(failure error) lang.Env {
-	e := make(lang.Env, len(x.res.Env)+4)
-	maps.Copy(e, x.res.Env)
+	e := make(lang.Env, len(x.scope)+4)
+	maps.Copy(e, x.scope)
 	failed := failure != nil || x.lost != nil
 	e["success"] = func() bool { return !failed }
 	e["failure"] = func() bool { return failed }
@@ -295,6 +318,9 @@ func onFailure(st *template.Step) bool { return st.When != nil && st.When.Asks()
 func (x *run) skipAll(steps []*template.Step, reason string) {
 	for _, st := range steps {
 		if st.Module == nil {
+			if st.Include != nil && st.Register != "" {
+				x.scopeOf(st)[st.Register] = x.came(st, Skipped)
+			}
 			x.skipAll(st.Block, reason)
 			x.skipAll(st.Rescue, reason)
 			x.skipAll(st.Always, reason)
@@ -308,11 +334,11 @@ func (x *run) skipAll(steps []*template.Step, reason string) {
 func (x *run) skip(st *template.Step, reason string) {
 	r := StepResult{N: x.num[st], Name: st.Name, Module: st.Module.Name, Tags: st.Tags, Status: Skipped, Reason: reason}
 	r.Values = values(outputsOf(st), r, nil, "", "")
-	x.finish(st.Register, r)
+	x.finish(st, r)
 }
 
 // finish keeps a result and makes it visible to later steps.
-func (x *run) finish(register string, r StepResult) {
+func (x *run) finish(st *template.Step, r StepResult) {
 	if round := x.roundOf(r.N); round != nil {
 		round.result = &r
 		return
@@ -322,8 +348,8 @@ func (x *run) finish(register string, r StepResult) {
 	} else {
 		x.res.Steps = append(x.res.Steps, r)
 	}
-	if register != "" {
-		x.res.Env[register] = r.Values
+	if st.Register != "" {
+		x.scopeOf(st)[st.Register] = r.Values
 	}
 	x.Observe.Ended(r)
 }
@@ -335,7 +361,7 @@ func (x *run) broken(st *template.Step, msg string) error {
 	if st.Module != nil {
 		mod = st.Module.Name
 	}
-	x.finish(st.Register, StepResult{
+	x.finish(st, StepResult{
 		N: n, Name: name, Module: mod, Tags: st.Tags, Status: Failed, Message: msg,
 		Values: values(outputsOf(st), StepResult{Status: Failed, Message: msg}, nil, "", ""),
 	})
@@ -367,7 +393,7 @@ func (x *run) control(ctx context.Context, st *template.Step, env lang.Env) erro
 	facts := map[string]string{}
 	r.Values = values(outputsOf(st), r, facts, out.Message, "")
 	maps.Copy(r.Values, out.Outputs)
-	x.finish(st.Register, r)
+	x.finish(st, r)
 	if r.Status == Failed && st.OnError != "continue" {
 		return &StepError{N: n, Total: x.total, Name: st.Name, Msg: r.Message, Sent: x.res.Sent}
 	}

@@ -124,6 +124,7 @@ func (x *run) rounds(st *template.Step) ([]*round, error) {
 		}
 		once.Name = st.Name + " (" + r.label + ")"
 		x.num[r.Step] = firstRound + len(x.played)
+		x.frames[r.Step] = x.frames[st]
 		x.played = append(x.played, r)
 		rounds[i] = r
 	}
@@ -161,14 +162,16 @@ func (x *run) stepOf(n int) int {
 	return n
 }
 
-// in gives the element of a round its name until the returned func is called.
+// in makes visible what st sees, the element of a round and the names of an
+// included file, until the returned func is called.
 func (x *run) in(st *template.Step) func() {
+	leave := x.enter(x.frames[st])
 	r := x.roundOf(x.num[st])
 	if r == nil {
-		return func() {}
+		return leave
 	}
-	x.res.Env[r.name] = r.element
-	return func() { delete(x.res.Env, r.name) }
+	x.scope[r.name] = r.element
+	return func() { delete(x.scope, r.name); leave() }
 }
 
 // sum is the result of a step that is a loop. err is what ended it early.
@@ -212,7 +215,7 @@ func (x *run) sum(st *template.Step, rounds []*round, start time.Time, err error
 	}
 	r.Values = values(nil, r, nil, "", "")
 	r.Values["items"] = items
-	x.finish(st.Register, r)
+	x.finish(st, r)
 	if r.Status == Failed && st.OnError != "continue" {
 		return x.failed(r)
 	}
@@ -290,6 +293,6 @@ func (x *run) explainRounds(st *template.Step, rounds []*round) {
 		s.Why += ": " + strings.Join(labels, ", ")
 	}
 	if st.Register != "" {
-		x.view.unknown[st.Register] = true
+		x.view.unknown[x.placeOf(st)+st.Register] = true
 	}
 }

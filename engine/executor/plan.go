@@ -46,7 +46,7 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 	}
 	waiting := map[string]bool{}
 	for _, p := range pend {
-		if p.st != nil && p.st.Register != "" {
+		if p.st != nil && p.st.Register != "" && x.frames[p.st] == x.frames[st] {
 			waiting[p.st.Register] = true
 		}
 	}
@@ -117,7 +117,7 @@ func (x *run) planWhen(it *item, later func(string) bool) (ok, decided bool, err
 	if st.When == nil || onFailure(st) { // the latter was decided by alone
 		return true, false, nil
 	}
-	res, err := st.When.Fold(x.res.Env, later)
+	res, err := st.When.Fold(x.scope, later)
 	if err != nil {
 		return false, false, x.broken(st, "when: "+err.Error())
 	}
@@ -199,7 +199,7 @@ func (x *run) planOwn(it *item, later func(string) bool) {
 		if e == nil {
 			return nil
 		}
-		res, err := e.Fold(x.res.Env, func(root string) bool { return own[root] || later(root) })
+		res, err := e.Fold(x.scope, func(root string) bool { return own[root] || later(root) })
 		if err != nil {
 			it.post = true
 			return nil
@@ -238,7 +238,7 @@ func (x *run) evalArgs(st *template.Step, env lang.Env) (module.Args, error) {
 
 // value folds v into what a transport can bind.
 func (x *run) value(v *lang.Value, later func(string) bool) (transport.Value, bool, error) {
-	res, err := v.Fold(x.res.Env, later)
+	res, err := v.Fold(x.scope, later)
 	if err != nil {
 		return nil, false, err
 	}

@@ -95,6 +95,9 @@ func probeOf(it *item) *item {
 // changed what they read; the objects stay those that were probed.
 func (x *run) replan(items []*item) ([]*item, error) {
 	maps.Copy(x.res.Env, x.Env)
+	if err := x.refresh(); err != nil {
+		return nil, err
+	}
 	var again []*item
 	for _, it := range items {
 		if it.st == nil {

@@ -34,7 +34,7 @@ func (x *run) revert(ctx context.Context, st *template.Step) error {
 	if stops(err) {
 		r.Status, r.Message = Interrupted, err.Error()
 		r.Values = values(outputsOf(st), r, nil, "", "")
-		x.finish(st.Register, r)
+		x.finish(st, r)
 		return err
 	}
 	r.Message = summary(undone, conflicts)
@@ -48,7 +48,7 @@ func (x *run) revert(ctx context.Context, st *template.Step) error {
 	}
 	r.Values = values(outputsOf(st), r, map[string]string{"undone": strings.Join(undone, "\n"), "conflicts": strings.Join(conflicts, "\n")}, "", "")
 	x.Observe.Note(n, r.Message)
-	x.finish(st.Register, r)
+	x.finish(st, r)
 	if r.Status == Failed && st.OnError != "continue" {
 		return x.failed(r)
 	}
@@ -69,7 +69,7 @@ func summary(undone, conflicts []string) string {
 // Revert undoes recorded changes outside of any template, for a run that
 // failed and has no grant whose removal would do it.
 func Revert(ctx context.Context, r Run) (undone, conflicts []string, err error) {
-	x := &run{Run: r, res: &Result{Calls: map[string]map[string]any{}, Env: r.Env}, taken: map[string]bool{}, probed: true}
+	x := &run{Run: r, res: &Result{Calls: map[string]map[string]any{}, Env: r.Env}, taken: map[string]bool{}, scope: r.Env, probed: true}
 	if x.Timeout == 0 {
 		x.Timeout = DefaultTimeout
 	}
@@ -85,6 +85,7 @@ func (x *run) idle(st *template.Step) bool {
 	if st.Module == nil || st.Module.Name != "revert" || st.When != nil {
 		return false
 	}
+	defer x.in(st)()
 	args, err := x.evalArgs(st, x.env(nil))
 	return err == nil && len(x.undoable(stringsOf(args["except"]))) == 0
 }
@@ -93,7 +94,7 @@ func (x *run) idle(st *template.Step) bool {
 func (x *run) settled(st *template.Step) {
 	r := StepResult{N: x.num[st], Name: st.Name, Module: "revert", Tags: st.Tags, Attempts: 1, Status: OK, Message: summary(nil, nil)}
 	r.Values = values(outputsOf(st), r, nil, "", "")
-	x.finish(st.Register, r)
+	x.finish(st, r)
 }
 
 // undoable returns what a revert has to look at, newest object first. All that

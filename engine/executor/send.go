@@ -219,7 +219,7 @@ func (x *run) settle(ctx context.Context, items []*item, said map[int]*told, err
 			continue // decideHere keeps it
 		}
 		r = x.checked(it, r)
-		x.finish(it.st.Register, r)
+		x.finish(it.st, r)
 		if r.Status == Failed && it.st.OnError != "continue" && failure == nil {
 			failure = x.failed(r)
 		}
@@ -380,18 +380,18 @@ func (x *run) cut(ctx context.Context, items []*item, said map[int]*told, err er
 		switch {
 		case it.call != nil:
 		case t.done || t.skipped != "":
-			x.finish(it.st.Register, x.result(it, t))
+			x.finish(it.st, x.result(it, t))
 			done = append(done, it)
 		case !t.began.IsZero():
 			lost = false
-			x.finish(it.st.Register, x.gone(it, Interrupted, t, err))
+			x.finish(it.st, x.gone(it, Interrupted, t, err))
 		case lost && transport.SafeToRetry(err):
-			x.finish(it.st.Register, x.gone(it, Unreachable, t, err))
+			x.finish(it.st, x.gone(it, Unreachable, t, err))
 			lost = false
 		default:
 			r := x.gone(it, Skipped, t, err)
 			r.Reason, r.Message = "the connection was lost before it", ""
-			x.finish(it.st.Register, r)
+			x.finish(it.st, r)
 		}
 	}
 	return errors.Join(err, x.complete(context.WithoutCancel(ctx), done, said))
@@ -413,7 +413,7 @@ func (x *run) unreachable(items []*item, err error) error {
 		if i > 0 {
 			r.Status, r.Reason, r.Message = Skipped, "the connection was lost before it", ""
 		}
-		x.finish(it.st.Register, r)
+		x.finish(it.st, r)
 	}
 	return err
 }
@@ -464,7 +464,7 @@ func (x *run) decideHere(ctx context.Context, it *item, t *told, tries int) (aga
 	}
 	r.Values = values(outputsOf(it.st), r, t.facts, t.out.String(), t.err.String())
 	r = x.checked(it, r)
-	x.finish(it.st.Register, r)
+	x.finish(it.st, r)
 	if r.Status == Failed && it.st.OnError != "continue" {
 		return false, x.failed(r)
 	}

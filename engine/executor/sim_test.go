@@ -225,7 +225,7 @@ func load(t *testing.T, reg *module.Registry, kind, steps string) *template.Temp
 		text += "removal: t\n"
 	}
 	text += "params:\n  name: {type: string, default: a}\n  on: {type: bool, default: true}\nsteps:\n" + steps
-	tpl, ps := template.Load(kind+"/t.yaml", []byte(text), reg)
+	tpl, ps := template.LoadWith(kind+"/t.yaml", []byte(text), shelf, reg)
 	if err := ps.Err(); err != nil {
 		t.Fatalf("%v", err)
 	}

@@ -7,6 +7,9 @@ package lang
 var Codes = map[string]string{ //nolint:gochecknoglobals // a table
 	// The text of a file.
 	"bad-character":     "a byte or character that cannot stand in a file",
+	"damaged":           "a stored template is not as it was stored",
+	"missing-param":     "a file that is included needs a param that it is not given",
+	"unknown-file":      "a file that is included is not there, or cannot be read",
 	"unreadable":        "the file cannot be read",
 	"empty":             "the file says nothing",
 	"too-deep":          "lists and maps within each other beyond the limit",
@@ -105,7 +108,7 @@ var Codes = map[string]string{ //nolint:gochecknoglobals // a table
 	"bad-json":            "this is no JSON",
 	"bad-path":            "no possible path",
 	"cannot-authenticate": "no way of authentication is left",
-	"cycle":               "hops that lead in a circle",
+	"cycle":               "hops, or included files, that lead in a circle",
 	"notice":              "what is read in another way than it is written",
 	"unknown-param":       "a param that no template of the credential takes",
 }

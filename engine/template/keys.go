@@ -13,8 +13,9 @@ import (
 
 // Variants of the table of steps.
 const (
-	moduleStep = "step"  // calls a module
-	blockStep  = "block" // groups steps
+	moduleStep  = "step"    // calls a module
+	blockStep   = "block"   // groups steps
+	includeStep = "include" // runs the steps of a file
 )
 
 var (
@@ -25,7 +26,7 @@ var (
 
 // Tables describes the maps of a template.
 func Tables() []*lang.Table {
-	return []*lang.Table{&templateTable, &paramTable, &generateTable, &stepTable, &loopTable}
+	return []*lang.Table{&templateTable, &paramTable, &generateTable, &stepTable, &loopTable, &includeTable, &fileTable}
 }
 
 var templateTable = lang.Table{Name: "template", Doc: "A file holds one template", Keys: []lang.Key{
@@ -73,10 +74,26 @@ var loopTable = lang.Table{Name: "loop_control", Doc: "How the element of a loop
 	{Name: "label", Is: lang.ValueOf(lang.String), Else: "its own text, or its number", Doc: "what an element is called in messages and logs; sees the element", Example: "label: 'account {{ item }}'"},
 }}
 
-var stepTable = lang.Table{Name: "step", Doc: "An entry of steps, block, rescue, always, renew or revert: a call of one module, whose name is a key too, or a block", Keys: []lang.Key{
-	{Name: "name", Is: lang.FixedText, Need: true, In: []string{moduleStep}, Doc: "what it does, for people; messages and logs show it", Example: "name: Say who\ndebug: '{{ grant.account }}'"},
+var includeTable = lang.Table{Name: "include", Doc: "What a step runs instead of a module: the steps of a file of kind steps", Keys: []lang.Key{
+	{Name: "file", Is: lang.FixedText, Need: true, Doc: "path below the folder templates, of the workspace or else of the shipped ones; it is pinned with the grant", Example: "file: common/message.yaml\nparams: {text: hello}"},
+	{Name: "params", Is: lang.Named(lang.ValueOf(lang.Any)), Doc: "values for the params that the file declares", Example: "file: common/message.yaml\nparams: {text: '{{ grant.account }}'}"},
+}}
+
+var fileTable = lang.Table{Name: "steps file", Doc: "A file of steps that templates include; it lies in any other folder below templates", Keys: []lang.Key{
+	{Name: "schema", Is: lang.OneWord("runner/v1"), Need: true, Doc: "the language of the file; always the first key", Example: "schema: runner/v1"},
+	{Name: "kind", Is: lang.OneWord(string(Steps)), Need: true, Doc: "says that others include it", Example: "kind: steps"},
+	{Name: "name", Is: lang.FixedText, Doc: "what it is called, for people", Example: "name: message"},
+	{Name: "description", Is: lang.FixedText, Doc: "what it is for, in a line", Example: "description: Tell people who may come in"},
+	{Name: "platform", Is: lang.FixedText, Need: true, Doc: "devices that it is for; that of the templates that include it", Example: "platform: linux"},
+	{Name: "params", Is: lang.Named(lang.MapBy("param")), Doc: "values that the file takes; those without default have to be given", Example: "params:\n  text: {type: string, default: hello}"},
+	{Name: "steps", Is: steps, Need: true, Doc: "what is done, in order; they see their own params and results, grant, device and created", Example: "steps:\n  - name: Say it\n    debug: '{{ grant.account }}'"},
+	{Name: "outputs", Is: lang.Named(lang.ExprOf(lang.Any)), Doc: "values that the step has which includes it, under the name that it registers", Example: "outputs:\n  said: grant.account"},
+}}
+
+var stepTable = lang.Table{Name: "step", Doc: "An entry of steps, block, rescue, always, renew or revert: a call of one module, whose name is a key too, a block, or an include", Keys: []lang.Key{
+	{Name: "name", Is: lang.FixedText, Need: true, In: []string{moduleStep, includeStep}, Doc: "what it does, for people; messages and logs show it", Example: "name: Say who\ndebug: '{{ grant.account }}'"},
 	{Name: "name", Is: lang.FixedText, In: []string{blockStep}, Doc: "what the block is for", Example: "name: In one go\nblock:\n  - {name: First, debug: first}\n  - {name: Second, debug: second}"},
-	{Name: "register", Is: lang.FixedText, In: []string{moduleStep}, Doc: "name of the result; later steps and outputs read register.changed, register.stdout and the outputs of the module", Example: "register: home\nname: Look at the home\nshell: ls -d /home\nchanged_when: false"},
+	{Name: "register", Is: lang.FixedText, In: []string{moduleStep, includeStep}, Doc: "name of the result; later steps and outputs read register.changed, register.stdout and the outputs of the module or file", Example: "register: home\nname: Look at the home\nshell: ls -d /home\nchanged_when: false"},
 	{Name: "when", Is: lang.Condition, Doc: "run it only when this holds; success(), failure() and always() ask how the steps before it went", Example: "name: Only when it is there\nwhen: account.exists\ndebug: 'uid {{ account.uid }}'"},
 	{Name: "loop", Is: lang.ValueOf(lang.Type{Kind: lang.ListKind}), In: []string{moduleStep}, Doc: "run it once for each element of a list of at most 256; the element is item; the result has items, and changed or failed when one of them has", Example: "name: Look at both\nloop: [root, daemon]\nuser_info: '{{ item }}'"},
 	{Name: "loop_control", Is: lang.MapBy("loop_control"), In: []string{moduleStep}, Doc: "how the element is named and shown; needs loop", Example: "name: Look at both\nloop: [root, daemon]\nloop_control: {var: who}\nuser_info: '{{ who }}'"},
@@ -93,6 +110,7 @@ var stepTable = lang.Table{Name: "step", Doc: "An entry of steps, block, rescue,
 	{Name: "no_log", Is: lang.Flag, Default: "false", Doc: "keep what it prints out of the log", Example: "name: Read quietly\nno_log: true\nshell: cat /etc/debian_version\nchanged_when: false"},
 	{Name: "tags", Is: lang.Each(lang.FixedText), Doc: "words about the step; no_access marks the one after which nobody can use the account any more", Example: "name: End its sessions\ntags: [no_access]\nkill_sessions: {uid: '{{ grant.uid }}'}"},
 	{Name: "undo", Is: lang.Program, In: []string{moduleStep}, Doc: "script that takes back what a script did; it runs also when that was cut off half way or before it did anything, so it has to bear both, and it cannot use secrets; shell, command and script need it unless changed_when is false", Example: "name: Mark the machine\nshell: touch /run/marked\nundo: rm -f /run/marked"},
+	{Name: "include", Is: lang.MapBy("include"), Need: true, In: []string{includeStep}, Doc: "runs the steps of another file; they see its params and results, and grant, device and created", Example: "name: Say who may come in\ninclude:\n  file: common/message.yaml\n  params: {text: '{{ grant.account }}'}"},
 	{Name: "block", Is: steps, Need: true, In: []string{blockStep}, Doc: "steps that share when, become and on_error", Example: "block:\n  - {name: First, debug: first}\n  - {name: Second, debug: second}"},
 	{Name: "rescue", Is: steps, In: []string{blockStep}, Doc: "steps for when one of the block failed; after them the failure is over", Example: "block:\n  - {name: Not ready, fail: not ready}\nrescue:\n  - {name: Say so, debug: going on without it}"},
 	{Name: "always", Is: steps, In: []string{blockStep}, Doc: "steps that run after the block, however it went", Example: "block:\n  - {name: Work, debug: at work}\nalways:\n  - {name: Tidy up, debug: done}"},

@@ -18,10 +18,10 @@ func TestEveryKeyThatIsReadIsDescribed(t *testing.T) {
 	taken := map[place]bool{}
 	note := func(t *lang.Table, variant, key string) { taken[place{t.Name, variant, key}] = true }
 	for _, c := range append(cases(t, "ok"), cases(t, "err")...) {
-		_, _ = load(c.file, c.text, registry(t), note)
+		_, _ = load(c.file, c.text, shelf, registry(t), note)
 	}
 	described := map[place]bool{}
-	variants := map[string][]string{"template": kinds, "step": {moduleStep, blockStep}}
+	variants := map[string][]string{"template": kinds, "step": {moduleStep, blockStep, includeStep}}
 	for _, table := range Tables() {
 		vs := variants[table.Name]
 		if vs == nil {
@@ -75,10 +75,27 @@ func around(table, variant, example string) string {
 		return head + "  example:\n" + in("    ") + "steps:\n" + look
 	case "generate":
 		return head + "  example:\n    type: secret\n    generate:\n" + in("      ") + "steps:\n" + look
+	case "include":
+		return head + "steps:\n" + look + "  - name: Include\n    include:\n" + in("      ")
+	case "steps file":
+		return stepsDoc(example)
 	case "loop_control":
 		return head + "steps:\n" + look + "  - name: Look at both\n    loop: [root, daemon]\n    debug: both\n    loop_control:\n" + in("      ")
 	}
 	return head + "steps:\n" + look + "  - " + strings.TrimSpace(in("    ")) + "\n"
+}
+
+// stepsDoc is a file of steps that has the key of example.
+func stepsDoc(example string) string {
+	doc := map[string]string{"schema": "schema: runner/v1", "kind": "kind: steps", "platform": "platform: linux", "steps": "steps: [{name: Look, user_info: root}]"}
+	key, _, _ := strings.Cut(example, ":")
+	doc[key] = example
+	text := doc["schema"] + "\n"
+	delete(doc, "schema")
+	for _, k := range slices.Sorted(maps.Keys(doc)) {
+		text += doc[k] + "\n"
+	}
+	return text
 }
 
 func TestExamplesOfKeysAreRight(t *testing.T) {
@@ -101,7 +118,7 @@ func TestExamplesOfKeysAreRight(t *testing.T) {
 					t.Errorf("%s.%s: the example does not have the key:\n%s", table.Name, k.Name, k.Example)
 				}
 				text := around(table.Name, v, k.Example)
-				tpl, ps := Load("example.yaml", []byte(text), reg)
+				tpl, ps := LoadWith("example.yaml", []byte(text), shelf, reg)
 				if len(ps) > 0 {
 					t.Errorf("%s.%s: %v\n%s", table.Name, k.Name, ps, text)
 					continue

@@ -41,13 +41,16 @@ type key struct {
 func Open(workspaceDir string, shipped fs.FS, reg *module.Registry) (*Library, lang.Problems) {
 	l := &Library{templates: map[key]*Template{}, broken: map[key]lang.Problems{}}
 	var ps lang.Problems
-	if shipped != nil {
-		ps = append(ps, l.read(shipped, "templates", Shipped, reg)...)
-	}
+	dir := ""
 	if workspaceDir != "" {
-		dir := filepath.Join(workspaceDir, "templates")
+		dir = filepath.Join(workspaceDir, "templates")
+	}
+	if shipped != nil {
+		ps = append(ps, l.read(shipped, "templates", Shipped, Below("", shipped), reg)...)
+	}
+	if dir != "" {
 		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
-			own := l.read(os.DirFS(dir), dir, Workspace, reg)
+			own := l.read(os.DirFS(dir), dir, Workspace, Below(dir, shipped), reg)
 			ps = append(ps, own...)
 		}
 	}
@@ -57,7 +60,7 @@ func Open(workspaceDir string, shipped fs.FS, reg *module.Registry) (*Library, l
 }
 
 // read adds the templates of one file system; those already there are replaced.
-func (l *Library) read(fsys fs.FS, shown, origin string, reg *module.Registry) lang.Problems {
+func (l *Library) read(fsys fs.FS, shown, origin string, from Source, reg *module.Registry) lang.Problems {
 	var ps lang.Problems
 	for _, kind := range []Kind{Create, Delete, Elevate} {
 		entries, err := fs.ReadDir(fsys, string(kind))
@@ -76,7 +79,7 @@ func (l *Library) read(fsys fs.FS, shown, origin string, reg *module.Registry) l
 				ps = append(ps, lang.Problem{Pos: lang.Pos{File: file, Line: 1, Col: 1}, Code: "wrong-place", Message: "the file of a template ends in .yaml; rename it"})
 			case ext == ".yaml":
 				k := key{kind, strings.TrimSuffix(e.Name(), ext)}
-				ps = append(ps, l.add(fsys, path.Join(string(kind), e.Name()), file, origin, k, reg)...)
+				ps = append(ps, l.add(fsys, path.Join(string(kind), e.Name()), file, origin, k, from, reg)...)
 			}
 		}
 	}
@@ -84,7 +87,7 @@ func (l *Library) read(fsys fs.FS, shown, origin string, reg *module.Registry) l
 }
 
 // add loads one file under its key.
-func (l *Library) add(fsys fs.FS, name, file, origin string, k key, reg *module.Registry) lang.Problems {
+func (l *Library) add(fsys fs.FS, name, file, origin string, k key, from Source, reg *module.Registry) lang.Problems {
 	delete(l.templates, k)
 	delete(l.broken, k)
 	text, err := fs.ReadFile(fsys, name)
@@ -92,7 +95,7 @@ func (l *Library) add(fsys fs.FS, name, file, origin string, k key, reg *module.
 		l.broken[k] = lang.Problems{unreadable(file, err)}
 		return l.broken[k]
 	}
-	t, ps := Load(file, text, reg)
+	t, ps := LoadWith(file, text, from, reg)
 	if len(ps) > 0 {
 		l.broken[k] = ps
 		return ps
@@ -138,7 +141,7 @@ func (l *Library) cross() lang.Problems {
 func (l *Library) take(t *Template, found lang.Problems, broken map[string]string) {
 	k := key{t.Kind, t.Name}
 	for _, p := range found {
-		if p.Pos.File != t.File {
+		if p.Pos.File != t.File && !slices.Contains(t.Includes, p.Pos.File) {
 			continue
 		}
 		l.broken[k] = append(l.broken[k], p)

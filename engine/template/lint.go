@@ -134,6 +134,9 @@ func (l *loader) lintSteps(steps []*Step) {
 		}
 		l.idleUndo(s)
 		l.longNames(s)
+		if s.Include != nil {
+			continue // its file was looked at
+		}
 		l.lintSteps(s.Block)
 		l.lintSteps(s.Rescue)
 		l.lintSteps(s.Always)

@@ -1,8 +1,7 @@
 package template
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -25,28 +24,49 @@ const (
 
 var kinds = []string{string(Create), string(Delete), string(Elevate)}
 
-// Load reads and checks one template. file is its name in messages; when its
-// folder is create, delete or elevate, kind and name must be those of the
-// path. All problems are returned at once, and with an error among them the
-// Template is nil. Of a Template the warnings are in it.
+// Load reads and checks one template that includes no files, or has them with
+// it: the Body of a template. file is its name in messages; when its folder is
+// create, delete or elevate, kind and name must be those of the path. All
+// problems are returned at once, and with an error among them the Template is
+// nil. Of a Template the warnings are in it.
 func Load(file string, text []byte, reg *module.Registry) (*Template, lang.Problems) {
-	return load(file, text, reg, nil)
+	return load(file, text, nil, reg, nil)
 }
 
-// load is Load; taken is told what the loader asks for.
-func load(file string, text []byte, reg *module.Registry, taken func(t *lang.Table, variant, key string)) (*Template, lang.Problems) {
-	sum := sha256.Sum256(text)
+// LoadWith is Load of a template that may include files of from.
+func LoadWith(file string, text []byte, from Source, reg *module.Registry) (*Template, lang.Problems) {
+	return load(file, text, from, reg, nil)
+}
+
+// load is LoadWith; taken is told what the loader asks for.
+func load(file string, text []byte, from Source, reg *module.Registry, taken func(t *lang.Table, variant, key string)) (*Template, lang.Problems) {
+	main, files, err := unbundle(text)
+	if err != nil {
+		return nil, lang.Problems{{Pos: lang.Pos{File: file, Line: 1, Col: 1}, Code: "damaged", Message: err.Error()}}
+	}
+	if files != nil {
+		from = func(name string) (string, []byte, error) {
+			if files[name] == nil {
+				return name, nil, fs.ErrNotExist
+			}
+			return name + " of " + file, files[name], nil
+		}
+	}
 	l := &loader{
 		Decoder: lang.Decoder{Taken: taken},
 		reg:     reg,
-		t:       &Template{File: file, Hash: hex.EncodeToString(sum[:]), Body: slices.Clone(text)},
+		shared:  &included{source: from, texts: map[string][]byte{}},
+		t:       &Template{File: file},
 	}
-	docs, ps := lang.Parse(file, text)
+	docs, ps := lang.Parse(file, main)
 	l.Join(ps)
 	switch {
 	case len(ps) > 0:
 	case len(docs) == 0:
-		l.Problems = append(l.Problems, lang.Problem{Pos: lang.Pos{File: file, Line: 1, Col: 1}, Code: "empty", Message: "the file is empty; a template starts with schema: runner/v1"})
+		l.Problems = append(l.Problems, emptyFile(file))
+	case isSteps(docs[0]):
+		l.t.Kind = Steps
+		l.stepsFile(main, &section{scope: Scope(Delete), registered: map[string]lang.Pos{}, shared: true}, unguarded)
 	case len(docs) > 1:
 		l.Add(docs[1], "too-many", "a file holds one template; put this document into a file of its own")
 	default:
@@ -57,10 +77,19 @@ func load(file string, text []byte, reg *module.Registry, taken func(t *lang.Tab
 		l.lint()
 	}
 	l.Problems.Sort()
+	l.Problems = slices.Compact(l.Problems)
 	if errs, l.t.Warnings = l.Problems.Split(); len(errs) > 0 {
 		return nil, l.Problems
 	}
+	l.t.Body = bundle(main, l.shared)
+	l.t.Hash = hash(l.t.Body)
 	return l.t, nil
+}
+
+// isSteps reports whether a document is a list of steps for others.
+func isSteps(doc *lang.Node) bool {
+	k := doc.Get("kind")
+	return k != nil && k.Kind == lang.ScalarNode && k.Text == string(Steps)
 }
 
 // loader reads one template.
@@ -73,6 +102,8 @@ type loader struct {
 	whens      []string // conditions of the step that is read and the blocks around it
 	used       []use
 	results    map[string]*result // what steps register
+	shared     *included
+	chain      []string // the files that are being included
 }
 
 var (

@@ -19,15 +19,23 @@ func Schema(reg *module.Registry) ([]byte, error) {
 		cases = append(cases, schema.Case{Kind: kind, Definition: kind})
 		defs = append(defs, schema.Member{Name: kind, Node: schema.Map(&templateTable, kind)})
 	}
+	cases = append(cases, schema.Case{Kind: string(Steps), Definition: "file"})
+	defs = append(defs, schema.Member{Name: "file", Node: schema.Map(&fileTable, "")})
 	defs = append(defs,
 		schema.Member{Name: paramTable.Name, Node: schema.Map(&paramTable, "")},
 		schema.Member{Name: generateTable.Name, Node: schema.Map(&generateTable, "")},
 		schema.Member{Name: loopTable.Name, Node: schema.Map(&loopTable, "")},
+		schema.Member{Name: includeTable.Name, Node: schema.Map(&includeTable, "")},
 		schema.Member{Name: stepTable.Name, Node: &schema.Node{
 			If:   &schema.Node{AnyOf: requires(blockKeys)},
 			Then: schema.To(blockStep),
-			Else: schema.To("call"),
+			Else: &schema.Node{
+				If:   &schema.Node{AnyOf: requires([]string{"include"})},
+				Then: schema.To("including"),
+				Else: schema.To("call"),
+			},
 		}},
+		schema.Member{Name: "including", Node: schema.Map(&stepTable, includeStep)},
 		schema.Member{Name: blockStep, Node: schema.Map(&stepTable, blockStep)},
 	)
 	call := schema.Map(&stepTable, moduleStep)

@@ -17,6 +17,7 @@ type section struct {
 	registered map[string]lang.Pos
 	forward    bool // creates or elevates: what it does has to be undone
 	removes    bool // takes away: created may be unknown
+	shared     bool // of a file that others include, to create or to remove
 }
 
 // blockKeys mark a step as a block.
@@ -54,6 +55,11 @@ func (l *loader) step(n *lang.Node, number int, sec *section, guarded guard) *St
 	outer := l.whens
 	defer func() { l.whens = outer }()
 	f.By(&stepTable, moduleStep)
+	if n.Get("include") != nil {
+		f.By(&stepTable, includeStep)
+		l.include(f, s, sec, guarded)
+		return s
+	}
 	for _, key := range blockKeys {
 		if n.Get(key) != nil {
 			f.By(&stepTable, blockStep)
@@ -133,7 +139,7 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 	s.Name = f.NeedString("name", "Create the account")
 	l.register(f, s, sec)
 	outer := sec
-	sec = &section{scope: l.loop(f, s, sec.scope, guarded), registered: sec.registered, forward: sec.forward, removes: sec.removes}
+	sec = &section{scope: l.loop(f, s, sec.scope, guarded), registered: sec.registered, forward: sec.forward, removes: sec.removes, shared: sec.shared}
 	guarded = l.frame(f, s, sec, guarded)
 	s.Timeout = f.Duration("timeout")
 	conditions := []struct {
@@ -309,6 +315,8 @@ func (l *loader) strange(f *lang.Fields, key *lang.Node, modules []string) {
 // undo reads the script that takes back what the module cannot.
 func (l *loader) undo(f *lang.Fields, s *Step, n *lang.Node, sec *section, guarded guard) *Script {
 	switch {
+	case !sec.forward && sec.shared:
+		return nil // the same file may create
 	case !sec.forward:
 		l.Add(f.Key("undo"), "no-effect", "undo has no effect here: a removal is never undone; leave it out")
 		return nil

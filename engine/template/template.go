@@ -43,7 +43,9 @@ type Template struct {
 	File   string // as it is shown in messages
 	Origin string // shipped or workspace
 	Hash   string // hex SHA-256 of Body
-	Body   []byte
+	Body   []byte // with the files that it includes
+	// Includes are the files that it includes, as they are shown in messages.
+	Includes []string
 
 	// Warnings are what is probably not meant: none keeps it from being used.
 	Warnings lang.Problems
@@ -122,6 +124,9 @@ type Step struct {
 
 	node *lang.Node // as written
 
+	// Include makes the step run the steps of a file, which are in Block; Module is
+	// nil then. It may have Register, and its Outputs are those of the file.
+	Include *Include
 	// Block, Rescue and Always make the step a block; Module is nil then.
 	Block, Rescue, Always []*Step
 }
