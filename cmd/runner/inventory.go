@@ -23,9 +23,13 @@ type inventoryJSON struct {
 	Methods       []string  `json:"methods"`
 	Port          int       `json:"port"`
 	Become        string    `json:"become"`
-	HostKeyPolicy string    `json:"host_key_policy"`
+	HostKeyPolicy string    `json:"host_key_policy,omitempty"`
 	KnownHosts    string    `json:"known_hosts,omitempty"`
 	Jump          []hopJSON `json:"jump"`
+	Shell         string    `json:"shell,omitempty"`  // psrp or cmd; this and the rest with transport winrm
+	Scheme        string    `json:"scheme,omitempty"` // http or https
+	Auth          string    `json:"auth,omitempty"`   // kerberos, ntlm or basic
+	SOCKS5        string    `json:"socks5,omitempty"`
 	DialSeconds   float64   `json:"dial_timeout_seconds"`
 	StepSeconds   float64   `json:"step_timeout_seconds"`
 	File          string    `json:"file"`
@@ -78,7 +82,10 @@ func (a *app) inventoryList() *cobra.Command {
 				for _, h := range v.Jump {
 					hops = append(hops, h.Device)
 				}
-				t.add(false, v.Name, v.Transport, strings.Join(v.Methods, ","), strconv.Itoa(v.Port), v.Become, v.HostKeyPolicy, strings.Join(hops, " > "))
+				if v.SOCKS5 != "" {
+					hops = append(hops, "socks5 "+v.SOCKS5)
+				}
+				t.add(false, v.Name, strings.TrimSpace(v.Transport+" "+v.Shell), strings.Join(v.Methods, ",")+v.Auth, strconv.Itoa(v.Port), v.Become, v.HostKeyPolicy, strings.Join(hops, " > "))
 			}
 			return a.answer(views, func(w io.Writer) { a.table(w, t) })
 		},
@@ -93,6 +100,10 @@ func viewInventory(inv *inventory.Inventory) inventoryJSON {
 	}
 	for _, h := range inv.Jump {
 		v.Jump = append(v.Jump, hopJSON{h.Device, h.Credential})
+	}
+	if inv.Transport == "winrm" {
+		v.HostKeyPolicy = ""
+		v.Shell, v.Scheme, v.Auth, v.SOCKS5 = inv.WinRM.Shell, inv.WinRM.Scheme, inv.WinRM.Auth, inv.SOCKS5
 	}
 	return v
 }

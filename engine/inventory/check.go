@@ -44,6 +44,7 @@ func (l *loader) reachable(f *lang.Fields, c *Credential) {
 		at = f.Node.Get("authentication").Get("credential")
 	}
 	l.fits(at, l.set.login(c), inv)
+	l.platformFits(f, c, d, inv)
 	for _, h := range l.set.hops(inv, c, 0) {
 		if h.Device == c.Device {
 			l.Add(f.Key("device"), "cycle", "device %s would be reached through itself: it is a jump host of inventory %s; choose another inventory for this credential", c.Device, inv.Name)
@@ -54,15 +55,27 @@ func (l *loader) reachable(f *lang.Fields, c *Credential) {
 // hopFits checks the login of a jump host.
 func (l *loader) hopFits(f *lang.Fields, inv *Inventory, h Hop) {
 	c, d := l.set.Credentials[h.Credential], l.set.Devices[h.Device]
-	if c == nil || d == nil {
+	if d == nil {
 		return
 	}
-	l.fits(f.Node.Get("credential"), l.set.login(c), cmp.Or(l.set.Inventories[d.Inventory], inv))
+	by := cmp.Or(l.set.Inventories[d.Inventory], inv)
+	switch {
+	case by.Transport == winrm:
+		l.Add(f.Take("device"), "wrong-value", "jump hosts are reached over ssh, and device %s by inventory %s, which is winrm; give the device an inventory with transport ssh", h.Device, by.Name)
+	case h.Credential == "" && inv.Transport == winrm:
+		l.Add(f.First(), "missing-key", "a jump host of a winrm inventory needs a credential of its own; the one of the device is for Windows")
+	case c != nil:
+		l.fits(f.Node.Get("credential"), l.set.login(c), by)
+	}
 }
 
 // fits checks that the allowed methods can use the secret there is.
 func (l *loader) fits(at *lang.Node, auth Auth, inv *Inventory) {
 	if at == nil || auth.Secret == nil {
+		return
+	}
+	if inv.Transport == winrm {
+		l.windowsSecret(at, auth.Secret, inv)
 		return
 	}
 	what, methods, write := auth.Secret.methods()

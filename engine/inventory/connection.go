@@ -25,6 +25,10 @@ func (l *loader) inventory(f *lang.Fields) {
 	for _, it := range f.Items("jump") {
 		inv.Jump = append(inv.Jump, l.hop(it, inv))
 	}
+	inv.SOCKS5 = l.hostPort(f, "socks5", 1)
+	inv.WinRM = l.winrm(f.Take("winrm"))
+	inv.Kerberos = l.kerberosPart(f.Take("kerberos"))
+	l.transportFits(f, inv)
 	f.End()
 	if name != "" {
 		l.set.Inventories[name] = inv
@@ -91,6 +95,7 @@ func (l *loader) device(f *lang.Fields) {
 		}
 	}
 	d.UIDs = l.uids(f.Take("uids"))
+	l.windowsKeys(f, d)
 	f.End()
 	if name != "" {
 		l.set.Devices[name] = d

@@ -37,6 +37,7 @@ func (l *loader) credential(f *lang.Fields) {
 	}
 	c.UseKerberos = l.kerberos(f, c)
 	c.Additional = l.additional(f.Take("additional_information"))
+	l.kdcs(f.Take("additional_information"), c.Additional)
 	if n := f.Need("authentication", "{user: runner, secret_from: {file: /etc/runner/key, kind: private_key}}"); n != nil {
 		c.Auth = l.auth(n, c)
 	}
@@ -227,7 +228,11 @@ func (l *loader) auth(n *lang.Node, c *Credential) Auth {
 // agentOnly refuses an authentication without secret unless an agent may hold it.
 func (l *loader) agentOnly(f *lang.Fields, c *Credential) {
 	inv := l.set.inventoryOf(c)
-	if inv != nil && !slices.Contains(inv.Methods, "agent") {
+	switch {
+	case inv == nil:
+	case inv.Transport == winrm:
+		l.Add(f.Key("user"), "missing-key", "authentication has no secret_from; write secret_from: {keytab: /etc/runner/runner.keytab}, or {file: /etc/runner/password}")
+	case !slices.Contains(inv.Methods, "agent"):
 		l.Add(f.Key("user"), "missing-key", "authentication has no secret_from, and inventory %s allows no agent; write secret_from: {file: /etc/runner/key, kind: private_key}", inv.Name)
 	}
 }

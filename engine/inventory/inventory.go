@@ -13,11 +13,14 @@ import (
 // Inventory is a connection profile: how devices are reached.
 type Inventory struct {
 	Name      string
-	Transport string   // ssh
+	Transport string   // ssh or winrm
 	Methods   []string // allowed, in order: certificate, publickey, agent, password, keyboard-interactive
-	Port      int      // default 22; a device's own port wins
+	Port      int      // a device's own port wins
 	Become    Become
-	Jump      []Hop // outermost first
+	Jump      []Hop  // outermost first
+	SOCKS5    string // host:port, with transport winrm
+	WinRM     WinRM
+	Kerberos  Kerberos
 	HostKeys  HostKeys
 	Timeouts  Timeouts
 	Pos       lang.Pos
@@ -58,7 +61,11 @@ type Device struct {
 	Tags      []string
 	HostKeys  []string // "ssh-ed25519 AAAA…" or "SHA256:…" fingerprints
 	UIDs      UIDRange // default 70000-99999
-	Pos       lang.Pos
+	// Certificates are SHA-256 sums in lower-case hexadecimal digits.
+	Certificates []string
+	SPN          string
+	Additional   map[string]any // additional_information
+	Pos          lang.Pos
 }
 
 // UIDRange is the range from which accounts on a device get their uids.

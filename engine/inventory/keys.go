@@ -11,7 +11,7 @@ import (
 // missing.
 
 var (
-	textOrMap = lang.Either(lang.FixedText, lang.Named(lang.Anything))
+	textOrMap = lang.Either(lang.FixedText, lang.Shape{Kind: lang.NamesShape, Of: &lang.Anything, Pattern: "."})
 	anyCase   = lang.Either(lang.Flag, lang.Shape{Kind: lang.TextShape, Words: []string{"true", "false"}, Pattern: "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"})
 	where     = lang.MapBy("secret_from")
 )
@@ -19,7 +19,7 @@ var (
 // Tables describes the documents and the maps in them.
 func Tables() []*lang.Table {
 	return []*lang.Table{
-		&inventoryTable, &becomeTable, &jumpTable, &hostKeysTable, &timeoutsTable,
+		&inventoryTable, &becomeTable, &jumpTable, &hostKeysTable, &timeoutsTable, &winrmTable, &kerberosTable,
 		&deviceTable, &uidsTable, &credentialTable, &authTable, &jitTable, &sourceTable,
 	}
 }
@@ -32,12 +32,15 @@ var (
 var inventoryTable = lang.Table{Name: "inventory", Doc: "How devices are reached", Keys: []lang.Key{
 	schemaKey, kindKey,
 	{Name: "name", Is: lang.FixedText, Need: true, Doc: "what credentials and devices call it", Example: "name: Linux-DMZ"},
-	{Name: "transport", Is: lang.OneWord("ssh"), Need: true, Doc: "the protocol", Example: "transport: ssh"},
-	{Name: "methods", Is: lang.Each(lang.OneWord("certificate", "publickey", "agent", "password", "keyboard-interactive")), Default: "[publickey]", Doc: "allowed logins, in this order; what is not listed is never tried", Example: "methods: [publickey, agent]"},
-	{Name: "port", Is: lang.Whole(1, 65535), Default: "22", Doc: "a device's own port wins", Example: "port: 2222"},
-	{Name: "become", Is: lang.MapBy("become"), Doc: "how steps get another account's rights", Example: "become: {method: sudo}"},
-	{Name: "jump", Is: lang.Each(lang.MapBy("jump")), Doc: "jump hosts, outermost first", Example: "jump: [{device: bastion, credential: bastion-admin}]"},
-	{Name: "host_keys", Is: lang.MapBy("host_keys"), Doc: "which host keys are accepted", Example: "host_keys: {policy: strict}"},
+	{Name: "transport", Is: lang.OneWord("ssh", "winrm"), Need: true, Doc: "the protocol: ssh for Linux, winrm for Windows", Example: "transport: ssh"},
+	{Name: "methods", Is: lang.Each(lang.OneWord("certificate", "publickey", "agent", "password", "keyboard-interactive")), Default: "[publickey]", Doc: "ssh: allowed logins, in this order; what is not listed is never tried", Example: "methods: [publickey, agent]"},
+	{Name: "port", Is: lang.Whole(1, 65535), Else: "22 for ssh; for winrm 5985, over https 5986", Doc: "a device's own port wins", Example: "port: 2222"},
+	{Name: "become", Is: lang.MapBy("become"), Doc: "ssh: how steps get another account's rights", Example: "become: {method: sudo}"},
+	{Name: "jump", Is: lang.Each(lang.MapBy("jump")), Doc: "jump hosts, outermost first; they are reached over ssh, and with winrm they carry the connections to the KDC, too", Example: "jump: [{device: bastion, credential: bastion-admin}]"},
+	{Name: "socks5", Is: lang.FixedText, Doc: "winrm: a SOCKS5 proxy without login that carries the connections to the device and to the KDC", Example: "transport: winrm\nsocks5: connector.example.com:1080"},
+	{Name: "host_keys", Is: lang.MapBy("host_keys"), Doc: "ssh: which host keys are accepted", Example: "host_keys: {policy: strict}"},
+	{Name: "winrm", Is: lang.MapBy("winrm"), Doc: "winrm: what is spoken with the device", Example: "transport: winrm\nwinrm: {shell: psrp, scheme: https}"},
+	{Name: "kerberos", Is: lang.MapBy("kerberos"), Doc: "winrm: where tickets come from", Example: "transport: winrm\nkerberos: {realm: CORP.EXAMPLE, kdcs: [dc1.corp.example]}"},
 	{Name: "timeouts", Is: lang.MapBy("timeouts"), Doc: "what the other side may take", Example: "timeouts: {dial: 15s, step: 60s, keepalive: 15s}"},
 }}
 
@@ -62,16 +65,36 @@ var timeoutsTable = lang.Table{Name: "timeouts", Doc: "What the other side may t
 	{Name: "keepalive", Is: lang.Within(time.Second, 10*time.Minute), Default: "15s", Doc: "pause between two questions whether the device is still there", Example: "keepalive: 15s"},
 }}
 
+var winrmTable = lang.Table{Name: "winrm", Doc: "What is spoken with a Windows device", Keys: []lang.Key{
+	{Name: "shell", Is: lang.OneWord("psrp", "cmd"), Default: "psrp", Doc: "psrp: runspaces of PowerShell, for every host since Server 2016. cmd: one process of powershell.exe for a batch, which reads its values from standard input; for hosts whose endpoints of PowerShell are closed", Example: "shell: psrp"},
+	{Name: "scheme", Is: lang.OneWord("http", "https"), Default: "http", Doc: "over http every message is sealed by Kerberos; a plain body is never sent", Example: "scheme: https"},
+	{Name: "auth", Is: lang.OneWord("kerberos", "ntlm", "basic"), Default: "kerberos", Doc: "how runner logs in; the last two only over https, and none is ever tried in place of another", Example: "scheme: https\nauth: basic"},
+	{Name: "configuration", Is: lang.FixedText, Else: "Microsoft.PowerShell", Doc: "psrp: the endpoint, such as a JEA endpoint of your own", Example: "configuration: runner.jit"},
+	{Name: "ca_file", Is: lang.FixedText, Else: "the authorities that this machine trusts", Doc: "https: certificates of the authorities that sign those of devices, as PEM", Example: "scheme: https\nca_file: /etc/runner/corp-ca.pem"},
+	{Name: "operation_timeout", Is: lang.Within(time.Second, 10*time.Minute), Default: "20s", Doc: "how long the device may keep a question open before it says that there is nothing yet", Example: "operation_timeout: 20s"},
+	{Name: "max_envelope_kb", Is: lang.Whole(32, 8192), Default: "150", Doc: "the largest message; not more than MaxEnvelopeSizekb of the device, which is 500 since Server 2012", Example: "max_envelope_kb: 500"},
+}}
+
+var kerberosTable = lang.Table{Name: "kerberos", Doc: "Where tickets come from", Keys: []lang.Key{
+	{Name: "realm", Is: lang.FixedText, Else: "`domain` of the credential", Doc: "the realm of runner's own account; read in upper case", Example: "realm: CORP.EXAMPLE"},
+	{Name: "kdcs", Is: lang.Each(lang.FixedText), Else: "`KDC` of `additional_information`, then krb5_conf, then the SRV records of the realm", Doc: "domain controllers, host or host:port, asked in this order", Example: "kdcs: [dc1.corp.example, 'dc2.corp.example:88']"},
+	{Name: "krb5_conf", Is: lang.FixedText, Doc: "a file with realms and domain_realm; nothing else of it is read", Example: "krb5_conf: /etc/krb5.conf"},
+	{Name: "service", Is: lang.OneWord("HTTP", "WSMAN", "HOST"), Default: "HTTP", Doc: "first word of the device's principal; WSMAN where a web server's own account holds HTTP", Example: "service: WSMAN"},
+}}
+
 var deviceTable = lang.Table{Name: "device", Doc: "Where accounts live", Keys: []lang.Key{
 	schemaKey, kindKey,
 	{Name: "name", Is: lang.FixedText, Need: true, Doc: "what credentials call it", Example: "name: web-2"},
 	{Name: "address", Is: lang.FixedText, Need: true, Doc: "host name or IP address, nothing else", Example: "address: web-1.example.com"},
 	{Name: "port", Is: lang.Whole(1, 65535), Else: "the inventory's", Doc: "port of the transport", Example: "port: 2222"},
-	{Name: "platform", Is: lang.OneWord("linux"), Default: "linux", Doc: "the templates for it must be of the same platform", Example: "platform: linux"},
+	{Name: "platform", Is: lang.OneWord("linux", "windows"), Default: "linux", Doc: "the templates for it must be of the same platform; windows needs an inventory with transport winrm", Example: "platform: linux"},
 	{Name: "inventory", Is: lang.FixedText, Doc: "for credentials that name none, and when it is a jump host", Example: "inventory: Linux-SSH"},
 	{Name: "tags", Is: lang.Each(lang.FixedText), Doc: "words of your own", Example: "tags: [edge, prod]"},
 	{Name: "host_keys", Is: lang.Each(lang.FixedText), Doc: "`ssh-ed25519 AAAA…` as in the .pub file, or fingerprints `SHA256:…`", Example: "host_keys: ['SHA256:u8bTFJzTGD8jXGIjBnbqlVzq4wDVbLrHf7oXzV8vWEs']"},
-	{Name: "uids", Is: lang.MapBy("uids"), Doc: "the uids for accounts of grants", Example: "uids: {first: 70000, last: 99999}"},
+	{Name: "uids", Is: lang.MapBy("uids"), Doc: "linux: the uids for accounts of grants", Example: "uids: {first: 70000, last: 99999}"},
+	{Name: "certificates", Is: lang.Each(lang.FixedText), Doc: "windows over https: SHA-256 of certificates that are accepted whoever signed them, 64 hexadecimal digits with or without colons", Example: "platform: windows\ncertificates: ['3A:7B:D3:E2:36:0A:3D:29:EE:A4:36:FC:FB:7E:44:C7:35:D1:17:C4:2D:1C:18:35:42:0B:6B:99:42:DD:4F:1B']"},
+	{Name: "spn", Is: lang.FixedText, Else: "`service` of the inventory and the address", Doc: "windows: the principal that the device answers as", Example: "platform: windows\nspn: HTTP/win-1.corp.example"},
+	{Name: "additional_information", Is: textOrMap, Doc: "as of a credential, for all credentials of the device; `KDC` is the domain controller to ask", Example: "platform: windows\nadditional_information: '{\"KDC\": \"dc1.corp.example\"}'"},
 }}
 
 var uidsTable = lang.Table{Name: "uids", Doc: "The uids for accounts of grants", Keys: []lang.Key{
@@ -87,8 +110,8 @@ var credentialTable = lang.Table{Name: "credential", Doc: "Who may have which ac
 	{Name: "account", Is: lang.ValueOf(lang.String), Default: defaultAccount, Doc: "account names; `{{ id }}` is ten random characters a-z and 2-7. At most 20 characters in all, lower-case letters, digits, `.`, `_` and `-`, starting with a letter", Example: "account: ops-{{ id }}"},
 	{Name: "password", Is: lang.OneWord("generated", "none"), Default: "generated", Doc: "how the account's password is made: generated, or none when the requester brings a key", Example: "password: none"},
 	{Name: "domain", Is: lang.FixedText, Doc: "Kerberos realm; read in upper case", Example: "domain: EXAMPLE.COM"},
-	{Name: "USE_KERBEROS", Is: anyCase, Default: "false", Doc: "needs `domain`, and has no effect with transport ssh", Example: "domain: EXAMPLE.COM\nUSE_KERBEROS: \"false\""},
-	{Name: "additional_information", Is: textOrMap, Doc: "a map, or a JSON object in a text; handed on as it is", Example: "additional_information: '{\"site\": \"north\"}'"},
+	{Name: "USE_KERBEROS", Is: anyCase, Default: "false", Doc: "needs `domain`; true refuses inventories with another login than Kerberos, and has no effect with transport ssh", Example: "domain: EXAMPLE.COM\nUSE_KERBEROS: \"false\""},
+	{Name: "additional_information", Is: textOrMap, Doc: "a map, or a JSON object in a text; handed on as it is. `KDC` is the domain controller to ask", Example: "additional_information: '{\"site\": \"north\"}'"},
 	{Name: "authentication", Is: lang.MapBy("authentication"), Need: true, Doc: "how runner logs in to do the work", Example: "authentication:\n  user: runner\n  secret_from: {file: /etc/runner/key, kind: private_key}"},
 	{Name: "requesters", Is: lang.Each(lang.FixedText), Else: "operators only", Doc: "user names, and `@group`", Example: "requesters: [alice, '@dba']"},
 	{Name: "jit", Is: lang.MapBy("jit"), Else: "nobody can request it", Doc: "the just-in-time access it gives", Example: "jit: {create: linux-user, duration: 1h, max_duration: 8h}"},
@@ -96,7 +119,7 @@ var credentialTable = lang.Table{Name: "credential", Doc: "Who may have which ac
 }}
 
 var authTable = lang.Table{Name: "authentication", Doc: "How runner logs in to do the work: user with secret_from, or credential", Keys: []lang.Key{
-	{Name: "user", Is: lang.FixedText, Doc: "account on the device", Example: "user: runner\nsecret_from: {file: /etc/runner/key, kind: private_key}"},
+	{Name: "user", Is: lang.FixedText, Doc: "account on the device; with Kerberos one of the domain, with or without @REALM", Example: "user: runner\nsecret_from: {file: /etc/runner/key, kind: private_key}"},
 	{Name: "secret_from", Is: where, Doc: "where its secret is; not needed with the method agent", Example: "user: runner\nsecret_from: {file: /etc/runner/password}"},
 	{Name: "credential", Is: lang.FixedText, Doc: "instead of both: log in as another credential does", Example: "credential: web-admin"},
 }}
@@ -117,8 +140,8 @@ var sourceTable = lang.Table{Name: "secret_from", Doc: "Where a secret is: exact
 	{Name: "file", Is: lang.FixedText, Doc: "a file of mode 0600 that belongs to the caller or root", Example: "file: /etc/runner/password"},
 	{Name: "command", Is: lang.Each(lang.FixedText), Doc: "a program and its arguments, run without a shell; its output without the last newline is the secret", Example: "command: [/usr/bin/pass, show, runner/web]"},
 	{Name: "agent", Is: lang.FixedText, Doc: "socket of an SSH agent, or `env` for the one of `SSH_AUTH_SOCK`; needs the method agent", Example: "agent: env"},
-	{Name: "keytab", Is: lang.FixedText, Doc: "Kerberos keytab; not with transport ssh", Example: "keytab: /etc/runner/runner.keytab"},
-	{Name: "ccache", Is: lang.FixedText, Doc: "Kerberos ticket cache; not with transport ssh", Example: "ccache: /run/runner/ccache"},
+	{Name: "keytab", Is: lang.FixedText, Doc: "Kerberos keytab; with transport winrm only", Example: "keytab: /etc/runner/runner.keytab"},
+	{Name: "ccache", Is: lang.FixedText, Doc: "Kerberos ticket cache; with transport winrm only", Example: "ccache: /run/runner/ccache"},
 	{Name: "kind", Is: lang.OneWord("password", "private_key"), Default: "password", Doc: "what a file or command gives", Example: "file: /etc/runner/key\nkind: private_key"},
 	{Name: "certificate", Is: lang.FixedText, Doc: "file with the OpenSSH certificate of the key", Example: "file: /etc/runner/key\nkind: private_key\ncertificate: /etc/runner/key-cert.pub"},
 	{Name: "passphrase_from", Is: where, Doc: "where the passphrase of an encrypted key is", Example: "file: /etc/runner/key\nkind: private_key\npassphrase_from: {file: /etc/runner/passphrase}"},

@@ -50,6 +50,8 @@ func TestEveryKeyThatIsReadIsDescribed(t *testing.T) {
 var frames = map[string]string{
 	"become":         "schema: runner/v1\nkind: inventory\nname: I\ntransport: ssh\nbecome:\n  EXAMPLE\n",
 	"jump":           "schema: runner/v1\nkind: inventory\nname: I\ntransport: ssh\njump:\n  - EXAMPLE\n",
+	"winrm":          "schema: runner/v1\nkind: inventory\nname: I\ntransport: winrm\nwinrm:\n  EXAMPLE\n",
+	"kerberos":       "schema: runner/v1\nkind: inventory\nname: I\ntransport: winrm\nkerberos:\n  EXAMPLE\n",
 	"host_keys":      "schema: runner/v1\nkind: inventory\nname: I\ntransport: ssh\nhost_keys:\n  EXAMPLE\n",
 	"timeouts":       "schema: runner/v1\nkind: inventory\nname: I\ntransport: ssh\ntimeouts:\n  EXAMPLE\n",
 	"uids":           "schema: runner/v1\nkind: device\nname: d\naddress: 192.0.2.1\nuids:\n  EXAMPLE\n",

@@ -36,6 +36,9 @@ type Connection struct {
 
 	// Jump holds the jump hosts, outermost first; they have none of their own.
 	Jump []Connection `json:"jump,omitempty"`
+
+	// WinRM is there with transport winrm and only then.
+	WinRM *ConnectionWinRM `json:"winrm,omitempty"`
 }
 
 // ConnectionBecome says how steps get the rights of another account.
@@ -95,7 +98,7 @@ func (s *Set) hops(inv *Inventory, c *Credential, depth int) []Connection {
 // connection joins a device, a profile and a login, without jump hosts.
 func (s *Set) connection(d *Device, inv *Inventory, c *Credential) Connection {
 	auth := s.login(c)
-	return Connection{
+	conn := Connection{
 		Device:    d.Name,
 		Inventory: inv.Name,
 		Transport: inv.Transport,
@@ -116,6 +119,10 @@ func (s *Set) connection(d *Device, inv *Inventory, c *Credential) Connection {
 		Step: inv.Timeouts.Step,
 		Keep: inv.Timeouts.Keep,
 	}
+	if inv.Transport == winrm {
+		conn.WinRM = s.windows(d, inv, c)
+	}
+	return conn
 }
 
 // login follows the credentials that c authenticates as.

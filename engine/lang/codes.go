@@ -104,11 +104,13 @@ var Codes = map[string]string{ //nolint:gochecknoglobals // a table
 	// Inventories.
 	"bad-account":         "no possible account",
 	"bad-address":         "no possible address",
+	"bad-certificate":     "no SHA-256 of a certificate",
 	"bad-host-key":        "no host key",
 	"bad-json":            "this is no JSON",
 	"bad-path":            "no possible path",
 	"cannot-authenticate": "no way of authentication is left",
 	"cycle":               "hops, or included files, that lead in a circle",
+	"not-sealed":          "a login that nothing would seal",
 	"notice":              "what is read in another way than it is written",
 	"unknown-param":       "a param that no template of the credential takes",
 }

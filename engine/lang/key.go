@@ -57,7 +57,7 @@ const (
 type Shape struct {
 	Kind     ShapeKind
 	Words    []string
-	Pattern  string // of a text, for editors; the words are only told then
+	Pattern  string // of a text or of the names of a map, for editors; the words are only told then
 	Min, Max int64
 	Type     Type
 	Of       *Shape

@@ -7,6 +7,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -194,7 +195,7 @@ func Of(s lang.Shape) *Node {
 	case lang.MapShape:
 		return To(s.Table)
 	case lang.NamesShape:
-		return &Node{Type: "object", Names: &Node{Pattern: name}, Additional: Of(*s.Of)}
+		return &Node{Type: "object", Names: &Node{Pattern: cmp.Or(s.Pattern, name)}, Additional: Of(*s.Of)}
 	case lang.EitherShape:
 		n := &Node{}
 		for _, o := range s.Any {
