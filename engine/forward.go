@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"runner/engine/executor"
@@ -79,8 +79,7 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease,
 	}
 	sent := w.e.Now()
-	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
-		run.Before = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(g)}}
+	if run.Before = platforms[cn.Platform].call(w.e.Modules, g, ""); run.Before != nil {
 		run.Probed = func(ctx context.Context, calls map[string]map[string]any) error {
 			return w.probed(ctx, env, cn, calls["surface"], sent)
 		}
@@ -97,8 +96,7 @@ func (w *work) probed(ctx context.Context, env lang.Env, cn *connection, surface
 	g := &w.c.Grant
 	items := lines(surface["items"])
 	for _, it := range items {
-		kind, what, _ := strings.Cut(it, "\t")
-		if (kind == "passwd" || kind == "shadow" || kind == "group" || kind == "gshadow") && strings.Split(what, ":")[0] == g.Account {
+		if platforms[cn.Platform].taken(it, g.Account) {
 			return fmt.Errorf("an account or group named %s is already on %s: it was there before and was not touched", g.Account, cn.Device)
 		}
 	}
@@ -232,7 +230,12 @@ func (w *work) prove(ctx context.Context, hand *handover) error {
 		Started: w.e.Now(), LogFrom: w.log.Offset(), Message: how,
 	}
 	w.say("proving that the account can log in, " + how)
-	err = w.e.Dialer.Prove(ctx, &cn.Connection, l)
+	if by := platforms[cn.Platform].prove; by != "" {
+		r.Module = by
+		r.Message, err = w.proveBy(ctx, by, l)
+	} else {
+		err = w.e.Dialer.Prove(ctx, &cn.Connection, l)
+	}
 	r.Took = w.e.Now().Sub(r.Started)
 	if err != nil {
 		r.Status, r.Message = "failed", w.log.Text(err.Error())
@@ -241,6 +244,37 @@ func (w *work) prove(ctx context.Context, hand *handover) error {
 	r.LogTo = w.log.Offset()
 	w.obs.add(r) //nolint:contextcheck // the result is stored also when ctx is over
 	return err
+}
+
+// proveBy logs in as the account by a module of the platform. When the template
+// has done that already it is not done twice, because a login too many can lock
+// an account; when the template was told not to, it is not done at all.
+func (w *work) proveBy(ctx context.Context, name string, l Login) (string, error) {
+	for _, s := range w.obs.steps {
+		if s.Module != name {
+			continue
+		}
+		if s.Status == string(executor.Skipped) {
+			return "not tried: step " + strconv.Itoa(s.N) + " of the template was skipped", nil
+		}
+		return "as step " + strconv.Itoa(s.N) + " of the template did, with its password", nil
+	}
+	conn, _, err := w.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	res, err := executor.Do(ctx, executor.Run{
+		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID + "-login", Scope: w.c.Grant.ID, Env: lang.Env{},
+		After: []executor.Call{{Name: "login", Module: w.e.Modules.Lookup(name), Args: module.Args{"name": l.Account, "password": l.Password}}},
+	})
+	if err != nil {
+		return "", err
+	}
+	if res.Calls["login"]["valid"] != true {
+		return "", fmt.Errorf("the device refuses it: %v", res.Calls["login"]["reason"])
+	}
+	return "with its password", nil
 }
 
 // activate stores the end of a creation that worked.
@@ -363,16 +397,6 @@ func count(steps []*template.Step) int {
 	}
 	return n
 }
-
-// surfaceModule is the module that lists what bears an account's name or uid.
-func surfaceModule(r *module.Registry, platform string) *module.Module {
-	if platform != "linux" {
-		return nil
-	}
-	return r.Lookup("surface")
-}
-
-func surfaceArgs(g *grant.Grant) module.Args { return module.Args{"name": g.Account, "uid": g.UID} }
 
 // lines returns the elements of a list output.
 func lines(v any) []string {

@@ -20,6 +20,7 @@ type Secret struct {
 	PrivateKey string `json:"private_key,omitempty"`
 	Address    string `json:"address"`
 	Port       int    `json:"port"`
+	Platform   string `json:"platform"`
 }
 
 // Collect hands out the secret of an active grant. The hand-over is committed
@@ -46,7 +47,7 @@ func (e *Engine) Collect(ctx context.Context, id, actor string) (grant.Case, *Se
 	if err != nil {
 		return c, nil, err
 	}
-	return c, &Secret{Account: c.Grant.Account, Password: h.Secrets["password"], PrivateKey: h.PrivateKey, Address: cn.Address, Port: cn.Port}, nil
+	return c, &Secret{Account: c.Grant.Account, Password: h.Secrets["password"], PrivateKey: h.PrivateKey, Address: cn.Address, Port: cn.Port, Platform: cn.Platform}, nil
 }
 
 // End makes the removal due and returns the case; why is end or revoke.
@@ -173,9 +174,8 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 		Steps: tpl.Renew, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: w.e.Modules,
 		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease,
 	}
-	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
+	if run.Before = platforms[cn.Platform].call(w.e.Modules, &g, sidOf(&g, nil)); run.Before != nil {
 		sent := w.e.Now()
-		run.Before = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(&g)}}
 		run.Probed = func(_ context.Context, calls map[string]map[string]any) error {
 			skew, err := skewOf(calls["surface"], sent, w.e.Now())
 			if err == nil {

@@ -71,7 +71,10 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 	if err != nil {
 		return nil, err
 	}
-	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(g)}
+	sid := sidOf(g, changes)
+	about := grantEnv(g, 0)
+	about["sid"] = sid
+	env := lang.Env{"grant": about, "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(g)}
 	params, err := w.removalParams(tpl, env)
 	if err != nil {
 		return nil, err
@@ -85,9 +88,7 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Takeover: true, Observe: w.obs, Lease: w.lease,
 		Recorded: changes, Undone: w.undone,
 	}
-	if m := surfaceModule(w.e.Modules, cn.Platform); m != nil {
-		run.After = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(g)}}
-	}
+	run.After = platforms[cn.Platform].call(w.e.Modules, g, sid)
 	w.exec.Steps = count(steps)
 	w.say(fmt.Sprintf("removing account %s from %s", g.Account, cn.Device))
 	return executor.Do(ctx, run)
@@ -160,17 +161,8 @@ func (w *work) receipt(res *executor.Result, cn *connection) *grant.Receipt {
 			r.Missing = append(r.Missing, it)
 		}
 	}
-	for _, s := range res.Steps {
-		switch s.Module {
-		case "kill_sessions":
-			for _, p := range lines(s.Values["killed"]) {
-				r.Session = append(r.Session, "process "+w.log.Text(p))
-			}
-		case "user_leftovers":
-			for _, p := range lines(s.Values["removed"]) {
-				r.Session = append(r.Session, w.log.Text(p))
-			}
-		}
+	for _, what := range platforms[cn.Platform].left(res.Steps) {
+		r.Session = append(r.Session, w.log.Text(what))
 	}
 	return r
 }

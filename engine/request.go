@@ -47,8 +47,10 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 	if err != nil {
 		return grant.Case{}, err
 	}
-	if g.UID, err = e.Store.ReserveUID(ctx, q.dev.Name, q.dev.UIDs.First, q.dev.UIDs.Last, now); err != nil {
-		return grant.Case{}, err
+	if platforms[q.dev.Platform].numbered {
+		if g.UID, err = e.Store.ReserveUID(ctx, q.dev.Name, q.dev.UIDs.First, q.dev.UIDs.Last, now); err != nil {
+			return grant.Case{}, err
+		}
 	}
 	if err := e.pin(&g, q, a); err != nil {
 		return grant.Case{}, err
@@ -95,6 +97,14 @@ func (e *Engine) consider(ctx context.Context, a Ask, now time.Time) (q asked, g
 		return q, g, badInput(err)
 	}
 	q.dev = e.Inventory.Devices[q.cred.Device]
+	for _, t := range []*template.Template{q.forward, q.removal} {
+		if t.Platform != q.dev.Platform {
+			return q, g, &InputError{Reason: fmt.Sprintf("template %s/%s is for %s, and device %s of credential %s is %s", t.Kind, t.Name, t.Platform, q.dev.Name, q.cred.Name, q.dev.Platform)}
+		}
+	}
+	if a.GenerateKey && !platforms[q.dev.Platform].keys {
+		return q, g, &InputError{Reason: fmt.Sprintf("device %s is %s, where accounts log in by password: ask without a key", q.dev.Name, q.dev.Platform)}
+	}
 	g = grant.Grant{
 		ID: e.newID("g"), Requester: a.Requester, Caller: a.Caller, Reason: a.Reason, Credential: q.cred.Name,
 		Device: q.cred.Device, Creates: true, For: length,
@@ -246,7 +256,7 @@ func (e *Engine) values(g *grant.Grant, q asked, a Ask, made template.Generator)
 	if v.given["public_key"] != nil && takes(q.forward, "with_password") && v.given["with_password"] == nil {
 		v.given["with_password"] = false
 	}
-	for _, own := range []string{"username", "uid"} {
+	for _, own := range []string{"username", "uid", "sid"} {
 		if v.given[own] != nil || q.cred.Params[own] != nil {
 			return nil, &InputError{Reason: fmt.Sprintf("param %s cannot be given: every grant gets an account of its own, named by the credential's account pattern", own)}
 		}
@@ -329,7 +339,7 @@ func generate(length int, classes []string) (secret.Value, error) {
 // the device itself is to enforce, which it reads on its own clock.
 func grantEnv(g *grant.Grant, skew time.Duration) map[string]any {
 	return map[string]any{
-		"id": g.ID, "account": g.Account, "requester": g.Requester, "credential": g.Credential, "reason": g.Reason, "uid": g.UID,
+		"id": g.ID, "account": g.Account, "requester": g.Requester, "credential": g.Credential, "reason": g.Reason, "uid": g.UID, "sid": sidOf(g, nil),
 		"expires_at": g.Expires.UTC(), "backstop_at": g.Backstop.Add(skew).UTC().Truncate(time.Second), "requested_at": g.Requested.UTC(),
 	}
 }

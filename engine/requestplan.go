@@ -22,7 +22,7 @@ type RequestPlan struct {
 	Because                     string // why the requester may
 	Pattern                     string // of account names
 	Account                     string // an example
-	UID                         int64  // the next free one
+	UID                         int64  // the next free one; 0 where the device itself numbers accounts
 	For                         time.Duration
 	Expires                     time.Time // if the account were made at once
 	Backstop                    time.Time // when the device itself ends the access, in our clock
@@ -57,8 +57,10 @@ func (e *Engine) PlanRequest(ctx context.Context, a Ask) (*RequestPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.UID, err = e.Store.NextUID(ctx, q.dev.Name, q.dev.UIDs.First, q.dev.UIDs.Last, now); err != nil {
-		return nil, err
+	if platforms[q.dev.Platform].numbered {
+		if g.UID, err = e.Store.NextUID(ctx, q.dev.Name, q.dev.UIDs.First, q.dev.UIDs.Last, now); err != nil {
+			return nil, err
+		}
 	}
 	v, err := e.values(&g, q, a, unmade)
 	if err != nil {
@@ -119,8 +121,7 @@ func (e *Engine) planCreate(ctx context.Context, p *RequestPlan, conn transport.
 		Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: e.Modules, ID: e.newID("x"), Mode: transport.Check, Diff: true,
 	}
 	sent := e.Now()
-	if m := surfaceModule(e.Modules, q.conn.Platform); m != nil {
-		run.Before = []executor.Call{{Name: "surface", Module: m, Args: surfaceArgs(g)}}
+	if run.Before = platforms[q.conn.Platform].call(e.Modules, g, ""); run.Before != nil {
 		run.Probed = func(_ context.Context, calls map[string]map[string]any) error {
 			p.surface(g, calls["surface"], sent, e.Now())
 			env["grant"], env["device"] = grantEnv(g, p.Skew), deviceEnv(q.conn, p.Skew)

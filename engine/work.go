@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -167,8 +168,16 @@ func (w *work) dial(ctx context.Context) (transport.Conn, *connection, error) {
 	}
 	p := conn.Peer()
 	w.exec.Peer = p.Address + " " + p.Identity
-	w.log.Note(0, fmt.Sprintf("connected to %s (%s, host key %s) in %s", p.Address, w.log.Text(p.Software), p.Identity, w.exec.Connect.Round(time.Millisecond)))
+	w.log.Note(0, fmt.Sprintf("connected to %s (%s, %s) in %s", p.Address, w.log.Text(p.Software), identity(p), w.exec.Connect.Round(time.Millisecond)))
 	return conn, cn, nil
+}
+
+// identity says in words who answered.
+func identity(p transport.Peer) string {
+	if strings.HasPrefix(p.Identity, "SHA256:") {
+		return "host key " + p.Identity
+	}
+	return p.Identity
 }
 
 func (w *work) say(text string) {

@@ -82,7 +82,7 @@ func openWorld(t *testing.T, box *lab.Machine, dir string) *world {
 	node, err := st.Join(ctx, "test")
 	must(t, err)
 	t.Cleanup(func() { must(t, node.Leave()) })
-	reg, err := module.Linux()
+	reg, err := module.All()
 	must(t, err)
 	lib, ps := template.Open(dir, templates.FS, reg)
 	must(t, ps.Err())

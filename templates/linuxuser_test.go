@@ -39,7 +39,7 @@ type bench struct {
 
 func newBench(tb testing.TB) *bench {
 	tb.Helper()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		tb.Fatal(err)
 	}

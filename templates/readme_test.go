@@ -122,7 +122,7 @@ func kept(t *testing.T, file, text string) {
 
 func TestReadmeShowsEveryModuleAndKey(t *testing.T) {
 	t.Parallel()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestReadmeShowsEveryModuleAndKey(t *testing.T) {
 
 func TestTheSchemaIsTheOneOfTheRegistry(t *testing.T) {
 	t.Parallel()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestTheSchemaIsTheOneOfTheRegistry(t *testing.T) {
 // Every argument that can be given has an example of its type.
 func TestEveryFieldIsDocumented(t *testing.T) {
 	t.Parallel()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestShippedTemplatesLoad(t *testing.T) {
 	t.Parallel()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}

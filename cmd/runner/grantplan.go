@@ -101,7 +101,11 @@ func (a *app) describeRequestPlan(w io.Writer, p *engine.RequestPlan, v *request
 	if p.Skew != 0 {
 		clock = fmt.Sprintf("%s by its clock, which is off by %s", stamp(p.DeviceBackstop), p.Skew)
 	}
-	fields(w, field{"allowed", v.Because}, field{"account", v.AccountPattern + ", such as " + v.Account}, field{"uid", fmt.Sprintf("%d, the next free one", v.UID)},
+	uid := ""
+	if v.UID != 0 {
+		uid = fmt.Sprintf("%d, the next free one", v.UID)
+	}
+	fields(w, field{"allowed", v.Because}, field{"account", v.AccountPattern + ", such as " + v.Account}, field{"uid", uid},
 		field{"device", v.Device + ", " + v.Peer}, field{"for", span(p.For) + ", when it is made now until " + stamp(p.Expires)},
 		field{"device ends it", "at the latest at " + stamp(p.Backstop) + " (" + clock + ")"}, field{"requester gets", v.Secret})
 	for _, n := range v.Notes {

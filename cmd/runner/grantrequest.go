@@ -355,7 +355,7 @@ func (a *app) collect(ctx context.Context, e *engine.Engine, id, actor string, k
 	}
 	v := secretJSON{
 		Grant: c.Grant.ID, State: string(c.Grant.State), Account: s.Account, Password: s.Password, PrivateKey: s.PrivateKey,
-		Address: s.Address, Port: s.Port, Expires: c.Grant.Expires,
+		Address: s.Address, Port: s.Port, Platform: s.Platform, Expires: c.Grant.Expires,
 	}
 	if key != nil {
 		if v.PrivateKey == "" {
@@ -385,6 +385,19 @@ func absolute(path string) string {
 }
 
 func (a *app) describeSecret(w io.Writer, v *secretJSON) {
+	how := "mstsc /v:" + v.Address + ", as .\\" + v.Account
+	if v.Platform != "windows" {
+		how = sshCommand(v)
+	}
+	fields(w, field{"grant", v.Grant}, field{"account", v.Account}, field{passwordField, v.Password},
+		field{"address", fmt.Sprintf("%s port %d", v.Address, v.Port)}, field{"key file", v.KeyFile}, field{"expires", a.when(v.Expires)},
+		field{"log in", how}, field{"end it", "runner grant end " + v.Grant})
+	if v.PrivateKey != "" {
+		_, _ = fmt.Fprint(w, "\n"+v.PrivateKey)
+	}
+}
+
+func sshCommand(v *secretJSON) string {
 	ssh := "ssh "
 	if v.Port != 22 {
 		ssh += fmt.Sprintf("-p %d ", v.Port)
@@ -392,10 +405,5 @@ func (a *app) describeSecret(w io.Writer, v *secretJSON) {
 	if v.KeyFile != "" {
 		ssh += "-i " + v.KeyFile + " "
 	}
-	fields(w, field{"grant", v.Grant}, field{"account", v.Account}, field{passwordField, v.Password},
-		field{"address", fmt.Sprintf("%s port %d", v.Address, v.Port)}, field{"key file", v.KeyFile}, field{"expires", a.when(v.Expires)},
-		field{"log in", ssh + v.Account + "@" + v.Address}, field{"end it", "runner grant end " + v.Grant})
-	if v.PrivateKey != "" {
-		_, _ = fmt.Fprint(w, "\n"+v.PrivateKey)
-	}
+	return ssh + v.Account + "@" + v.Address
 }

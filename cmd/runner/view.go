@@ -161,6 +161,7 @@ type secretJSON struct {
 	KeyFile    string    `json:"private_key_file,omitempty"`
 	Address    string    `json:"address"`
 	Port       int       `json:"port"`
+	Platform   string    `json:"platform"`
 	Expires    time.Time `json:"expires_at"`
 }
 

@@ -24,7 +24,7 @@ func Windows() (*Registry, error) {
 
 func windowsModules() ([]*Module, error) {
 	ms := []*Module{
-		winFacts(), winUser(), winUserInfo(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), powershell(), winCommand(), winSurface(),
+		winFacts(), winUser(), winUserInfo(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), winScheduledTask(), powershell(), winCommand(), winSurface(),
 	}
 	lib := library{}
 	rest, err := lib.read("ps/lib.ps1")
@@ -161,9 +161,11 @@ func winUserInfo() *Module {
 		Args: []Field{
 			{Name: "name", Type: lang.String, Default: "", Doc: "account name", Example: "'{{ params.username }}'"},
 			winSIDField,
+			{Name: "description", Type: lang.String, Default: "", Doc: "what the description must be for the account to be the one meant, as long as no sid is known", Example: "runner {{ grant.id }}"},
 		},
 		Outputs: []Field{
 			{Name: "exists", Type: lang.Bool, Doc: "the account is there"},
+			{Name: "conflict", Type: lang.Bool, Doc: "it is not the one meant: the name has another SID, the SID another name, or without sid the description is another one"},
 			{Name: "name", Type: lang.String, Doc: "its name"},
 			{Name: "sid", Type: lang.String, Doc: "its SID; the one asked for when it is not there"},
 			{Name: "enabled", Type: lang.Bool, Doc: "it is not disabled"},

@@ -220,7 +220,7 @@ func TestWindowsAccountFromBeginToEnd(t *testing.T) {
 	h.LogOn("jit-abc", 2)
 	info := h.ok(t, "win_user_info", module.Args{"name": "jit-abc"})
 	want := map[string]string{
-		"exists": "true", "name": "jit-abc", "sid": u.SID, "enabled": "true", "description": "runner g-1", "full_name": "", "expires": "2026-11-21T18:00:00Z",
+		"exists": "true", "conflict": "false", "name": "jit-abc", "sid": u.SID, "enabled": "true", "description": "runner g-1", "full_name": "", "expires": "2026-11-21T18:00:00Z",
 		"last_logon": "2026-11-21T12:00:00Z", "groups": "S-1-5-32-544\nS-1-5-32-555", "profile": `C:\Users\jit-abc`, "logged_in": "true",
 	}
 	if d := cmp.Diff(want, info.out); d != "" {
@@ -392,6 +392,81 @@ func TestWindowsProfileInUse(t *testing.T) {
 	if r := h.ok(t, "win_profile", absent); r.out["exists"] != "true" || r.state(0) == "absent" {
 		t.Errorf("a folder that stayed: %+v", r)
 	}
+	// With the name it goes as soon as it can, and folders of others stay.
+	h.Folder(`C:\Users\jit-abc.WIN1`)
+	h.ok(t, "win_user", newUser("jit-abcd"))
+	h.LogOn("jit-abcd", 3)
+	h.Profiles = append(h.Profiles, &winrmtest.Profile{SID: "S-1-5-21-9-9-9-1003", Path: `C:\Users\jit-abc.000`})
+	h.Folder(`C:\Users\jit-abc.000`)
+	named := module.Args{"sid": u.SID, "name": "jit-abc", "state": "absent"}
+	if r := h.do(t, transport.Apply, "win_profile", named); r.rc == 0 || r.out["pending_reboot"] != "true" {
+		t.Errorf("a folder in use: %+v", r)
+	}
+	h.Reboot()
+	if r := h.do(t, transport.Check, "win_profile", named); !r.changed || r.rc != 0 {
+		t.Errorf("in check mode: %+v", r)
+	}
+	if r := h.ok(t, "win_profile", named); r.out["deleted"] != p.Path+"\n"+p.Path+".WIN1" || r.out["exists"] != "false" || r.state(0) != "absent" {
+		t.Errorf("after a reboot: %+v", r)
+	}
+	if r := h.ok(t, "win_profile", named); r.changed {
+		t.Errorf("a second time: %+v", r)
+	}
+	if r := h.ok(t, "win_surface", module.Args{"name": "jit-abc", "sid": u.SID}); !strings.Contains(r.out["items"], `folder	C:\Users\jit-abc.000`) || strings.Contains(r.out["items"], "WIN1") {
+		t.Errorf("the folder of somebody else: %+v", r)
+	}
+}
+
+// Tasks that run as the account go, those of others stay.
+func TestWindowsScheduledTasks(t *testing.T) {
+	t.Parallel()
+	h := windowsHost(t)
+	h.Tasks = map[string]string{`\jit\nightly`: "jit-abc", `\Microsoft\x`: "SYSTEM", `\by-sid`: "S-1-5-21-1-2-3-1001", `\alien`: "jit-abcd", `\full`: `WIN1\jit-abc`}
+	of := module.Args{"user": "jit-abc", "sid": "S-1-5-21-1-2-3-1001", "state": "absent"}
+	if r := h.do(t, transport.Check, "win_scheduled_task", of); !r.changed || len(h.Tasks) != 5 || r.out["removed"] != "" {
+		t.Errorf("in check mode: %+v", r)
+	}
+	if r := h.ok(t, "win_scheduled_task", of); r.out["removed"] != "\\by-sid\n\\full\n\\jit\\nightly" || !r.changed || r.state(0) != "absent" {
+		t.Errorf("of the account: %+v", r)
+	}
+	if r := h.ok(t, "win_scheduled_task", of); r.changed || len(h.Tasks) != 2 {
+		t.Errorf("a second time: %+v", r)
+	}
+	if r := h.ok(t, "win_scheduled_task", module.Args{"path": `\alien`}); r.changed || r.out["found"] != `\alien` {
+		t.Errorf("a look: %+v", r)
+	}
+	h.Mute = map[string]bool{"unregister-scheduledtask": true}
+	h.fails(t, "is still there", "win_scheduled_task", module.Args{"path": `\alien`, "state": "absent"})
+	h.Mute = nil
+	h.ok(t, "win_scheduled_task", module.Args{"path": `\alien`, "state": "absent"})
+	if d := cmp.Diff(map[string]string{`\Microsoft\x`: "SYSTEM"}, h.Tasks); d != "" {
+		t.Errorf("tasks (-want +got):\n%s", d)
+	}
+}
+
+// Whose account it is, is known by its SID, and without one by its description.
+func TestWindowsAccountOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	h := windowsHost(t)
+	h.ok(t, "win_user", newUser("jit-abc"))
+	h.ok(t, "win_user", newUser("jit-abd"))
+	sid := h.User("jit-abc").SID
+	for want, args := range map[string]module.Args{
+		"":                               {"name": "jit-abc", "sid": sid, "description": "anything"},
+		"description":                    {"name": "jit-abc", "description": "runner g-2"},
+		"-1002, not S-1-5-21-1":          {"name": "jit-abd", "sid": sid},
+		"-1002, not S-1-5-21-1-2-3-1001": {"name": "jit-abd", "sid": "S-1-5-21-1-2-3-1001"},
+	} {
+		r := h.ok(t, "win_user_info", args)
+		if (r.out["conflict"] == "true") != (want != "") || !strings.Contains(r.out["msg"], want) {
+			t.Errorf("%v: %+v, want %q", args, r.out, want)
+		}
+	}
+	for _, args := range []module.Args{{"name": "jit-abc", "description": "runner g-1"}, {"name": "jit-gone", "description": "runner g-1"}, {"name": "jit-gone", "sid": "S-1-5-21-1-2-3-1001"}} {
+		if r := h.ok(t, "win_user_info", args); r.out["conflict"] != "false" {
+			t.Errorf("%v: %+v", args, r.out)
+		}
+	}
 }
 
 func TestWindowsSessionsThatDoNotEnd(t *testing.T) {
@@ -512,6 +587,8 @@ func TestWindowsArguments(t *testing.T) {
 		"no name of a local group":    {"win_group", module.Args{"name": "a[b]"}},
 		"creates must be an absolute": {"powershell", module.Args{"creates": `x\y`}},
 		"removes must be an absolute": {"win_command", module.Args{"removes": `C:\x\..\y`}},
+		"no path of a task":           {"win_scheduled_task", module.Args{"path": "nightly"}},
+		"one of sid, name is needed":  {"win_profile", module.Args{"name": "", "sid": ""}},
 		"argv is empty":               {"win_command", module.Args{"argv": []string{}}},
 		"is no SID":                   {"win_profile", module.Args{"sid": "S-1-5' OR ''='"}},
 	} {

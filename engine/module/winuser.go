@@ -1,6 +1,8 @@
 package module
 
 import (
+	"cmp"
+
 	"runner/engine/lang"
 )
 
@@ -63,10 +65,11 @@ func winProfile() *Module {
 		Name:    "win_profile",
 		Summary: "Delete the profile of an account by SID, also when the account is gone; says honestly when that takes a reboot",
 		Examples: []string{
-			"name: Its profile\nwin_profile: {sid: '{{ created.outputs.sid }}', state: absent}",
+			"name: Its profile\nwin_profile: {name: '{{ params.username }}', sid: '{{ created.outputs.sid }}', state: absent}",
 		},
 		Args: []Field{
-			{Name: "sid", Type: lang.String, Required: true, Doc: "SID of the account", Example: "'{{ created.outputs.sid }}'"},
+			{Name: "sid", Type: lang.String, Default: "", Doc: "SID of the account", Example: "'{{ created.outputs.sid }}'"},
+			{Name: "name", Type: lang.String, Default: "", Doc: "name of the account: folders of this name, or NAME.x, that are nobody's profile go, too", Example: "'{{ params.username }}'"},
 			{Name: "path", Type: lang.String, Default: "", Doc: `folder to look for when Windows does not know the profile any more`, Example: `'C:\Users\jit-abc'`},
 			{Name: "state", Type: lang.String, Default: "present", Enum: []string{"present", "absent"}, Doc: "present only looks; absent deletes", Example: "absent"},
 		},
@@ -75,13 +78,16 @@ func winProfile() *Module {
 			{Name: "path", Type: lang.String, Doc: "its folder"},
 			{Name: "loaded", Type: lang.Bool, Doc: "it is in use"},
 			{Name: "pending_reboot", Type: lang.Bool, Doc: "what is left is in use and goes after a reboot"},
+			{Name: "deleted", Type: listOf, Doc: "folders that this step deleted"},
 		},
-		Check: func(a Args) error { return first(checkSID(a), checkLine(a, "path")) },
+		Check: func(a Args) error {
+			return first(checkOne(a, "sid", "name"), checkSID(a), checkWinName(a, "name"), checkLine(a, "path"))
+		},
 		Objects: func(a Args) []Object {
 			if a.String("state") != "absent" {
 				return nil
 			}
-			return []Object{{ID: "windows:profile:" + a.String("sid")}}
+			return []Object{{ID: "windows:profile:" + cmp.Or(a.String("sid"), a.String("name"))}}
 		},
 	}
 }

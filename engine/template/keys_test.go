@@ -100,7 +100,7 @@ func stepsDoc(example string) string {
 
 func TestExamplesOfKeysAreRight(t *testing.T) {
 	t.Parallel()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}

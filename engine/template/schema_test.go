@@ -50,7 +50,7 @@ func TestTheSchemaAgreesWithTheLoader(t *testing.T) {
 
 func TestExamplesFitTheSchema(t *testing.T) {
 	t.Parallel()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}

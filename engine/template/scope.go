@@ -19,6 +19,7 @@ func Scope(kind Kind) lang.Scope {
 			"credential":   lang.String,
 			"reason":       lang.String,
 			"uid":          lang.Int,
+			"sid":          lang.String,
 			"expires_at":   lang.Time,
 			"backstop_at":  lang.Time,
 			"requested_at": lang.Time,

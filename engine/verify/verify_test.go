@@ -19,7 +19,7 @@ import (
 // their removals.
 func pairs(t *testing.T, workspace string, shipped fs.FS) (list []verify.Config) {
 	t.Helper()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}

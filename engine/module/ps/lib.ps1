@@ -57,5 +57,30 @@ function win_utc($t) {
   return ($t.ToUniversalTime().ToString('s') + 'Z')
 }
 
-# win_profile SID: what Windows knows of a profile, or nothing.
+# win_folders NAME: folders of profiles that bear an account's name. Windows names
+# a second folder of a name NAME.COMPUTER or NAME.000.
+function win_folders($name) {
+  $n = $name.Length
+  $all = @()
+  foreach ($d in @(Get-ChildItem -LiteralPath (Split-Path -Parent $env:PUBLIC) -Directory -Force)) {
+    $its = ($d.Name -eq $name)
+    if ($d.Name.Length -gt $n) { $its = ($d.Name.Substring(0, $n + 1) -eq ($name + '.')) }
+    if ($its) { $all = $all + $d.FullName }
+  }
+  return $all
+}
+
+# win_tasks NAME SID: scheduled tasks that run as a local account.
+function win_tasks($name, $sid) {
+  $all = @()
+  foreach ($one in @(Get-ScheduledTask)) {
+    $who = "$($one.Principal.UserId)"
+    $its = ($who -and ($who -eq $sid))
+    if ($who -and $name) { $its = ($its -or ($who -eq $name) -or ($who -eq ("$env:COMPUTERNAME\" + $name))) }
+    if ($its) { $all = $all + $one }
+  }
+  return $all
+}
+
+# win_profileof SID: what Windows knows of a profile, or nothing.
 function win_profileof($sid) { return (Get-CimInstance -ClassName Win32_UserProfile -Filter "SID='$sid'") }

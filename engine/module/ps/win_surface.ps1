@@ -27,13 +27,7 @@ if ($sid) {
   if ($p) { $items = $items + ('profile' + $tab + $p.LocalPath) }
   if (Test-Path -LiteralPath ('HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\' + $sid)) { $items = $items + ('profile-list' + $tab + $sid) }
 }
-# Windows names a second folder of a name NAME.COMPUTER or NAME.000.
-$n = $a.name.Length
-foreach ($d in @(Get-ChildItem -LiteralPath (Split-Path -Parent $env:PUBLIC) -Directory -Force)) {
-  $its = ($d.Name -eq $a.name)
-  if ($d.Name.Length -gt $n) { $its = ($d.Name.Substring(0, $n + 1) -eq ($a.name + '.')) }
-  if ($its) { $items = $items + ('folder' + $tab + $d.FullName) }
-}
+foreach ($path in @(win_folders $a.name)) { $items = $items + ('folder' + $tab + $path) }
 $full = "$env:COMPUTERNAME\" + $a.name
 foreach ($one in @(Get-Process -IncludeUserName)) {
   if ("$($one.UserName)" -eq $full) { $items = $items + ('process' + $tab + "$($one.Id) $($one.ProcessName)") }
@@ -41,9 +35,6 @@ foreach ($one in @(Get-Process -IncludeUserName)) {
 foreach ($one in @(Get-CimInstance -ClassName Win32_Service)) {
   if (("$($one.StartName)" -eq ('.\' + $a.name)) -or ("$($one.StartName)" -eq $full)) { $items = $items + ('service' + $tab + $one.Name) }
 }
-foreach ($one in @(Get-ScheduledTask)) {
-  $who = "$($one.Principal.UserId)"
-  if ($who -and (($who -eq $a.name) -or ($who -eq $full) -or ($who -eq $sid))) { $items = $items + ('task' + $tab + $one.TaskPath + $one.TaskName) }
-}
+foreach ($one in @(win_tasks $a.name $sid)) { $items = $items + ('task' + $tab + $one.TaskPath + $one.TaskName) }
 _out 'items' $items
 _out 'sid' $sid

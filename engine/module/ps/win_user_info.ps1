@@ -1,5 +1,14 @@
 # What there is of a local account.
 $u = win_account $a.name $a.sid
+$why = ''
+if ($a.name -and $a.sid) {
+  if ($u -and ($u.Name -ne $a.name)) { $why = "$($a.sid) has the name $($u.Name) now, not $($a.name)" }
+  $other = win_account $a.name ''
+  if ($other -and ("$($other.SID)" -ne $a.sid)) { $why = "account $($a.name) is another one: $($other.SID), not $($a.sid)" }
+}
+if ($u -and (-not $a.sid) -and $a.description -and ($u.Description -ne $a.description)) { $why = "account $($a.name) is another one: its description is not the one given" }
+_out 'conflict' ($why -ne '')
+if ($why) { _say $why }
 if (-not $u) {
   _out 'exists' $false
   _out 'name' "$($a.name)"

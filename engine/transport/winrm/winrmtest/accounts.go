@@ -66,19 +66,21 @@ type Accounts struct {
 	// say nothing; what is in Forget is not stored, by the name of the parameter.
 	Fail         map[string]error
 	Mute, Forget map[string]bool
-	// Before is called before each cmdlet; ctx ends with the pipeline. May be nil.
-	Before func(ctx context.Context, cmdlet string)
+	// Before and After are called around each cmdlet; ctx ends with the pipeline.
+	// May be nil.
+	Before, After func(ctx context.Context, cmdlet string)
 
 	mu     sync.Mutex
 	nextID int
 	paths  map[string]bool // folders and keys
+	held   map[string]bool // folders of which a file is in use until a reboot
 }
 
 // NewAccounts returns the database of a fresh server.
 func NewAccounts(computer string) *Accounts {
 	a := &Accounts{
 		Computer: computer, Machine: "S-1-5-21-1004336348-1177238915-682003330", MinPassword: 8, DomainRole: 3, nextID: 1000,
-		Now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), paths: map[string]bool{},
+		Now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), paths: map[string]bool{}, held: map[string]bool{},
 	}
 	a.Users = []*Account{{Name: "Administrator", SID: a.Machine + "-500", Enabled: true}, {Name: "Guest", SID: a.Machine + "-501"}}
 	a.Groups = []*Group{
@@ -114,6 +116,14 @@ func (a *Accounts) Folder(path string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.paths[path] = true
+}
+
+// Reboot lets go of files.
+func (a *Accounts) Reboot() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = map[string]bool{}
+	a.end(func(*Process) bool { return true })
 }
 
 const profileList = `HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList\`
@@ -157,7 +167,8 @@ func (a *Accounts) add(to map[string]hostCommand) {
 		"get-localgroup": a.getGroup, "new-localgroup": a.newGroup, "remove-localgroup": a.removeGroup,
 		"get-localgroupmember": a.members, "add-localgroupmember": a.join, "remove-localgroupmember": a.leave,
 		"get-ciminstance": a.instance, "get-cimassociatedinstance": a.associated, "remove-ciminstance": a.removeInstance,
-		"get-scheduledtask": a.tasks, "get-childitem": a.folders, "split-path": func(c pseval.Call) error { return c.Output(`C:\Users`) },
+		"get-scheduledtask": a.tasks, "stop-scheduledtask": func(pseval.Call) error { return nil }, "unregister-scheduledtask": a.unregister, "cmd.exe": a.removeFolder,
+		"get-childitem": a.folders, "split-path": func(c pseval.Call) error { return c.Output(`C:\Users`) },
 		"get-process": a.processes, "stop-process": a.stop, "logoff.exe": a.logOff, "test-wsman": a.testLogon,
 		"get-command": func(c pseval.Call) error { return c.Output(&pseval.Object{}) },
 		"whoami.exe":  func(c pseval.Call) error { return c.Output(`corp\runner`) },
@@ -176,6 +187,9 @@ func (a *Accounts) add(to map[string]hostCommand) {
 			}
 			if before != nil && !a.knows(c) { // of the host itself
 				return before(ctx, c)
+			}
+			if a.After != nil {
+				defer a.After(ctx, name)
 			}
 			a.mu.Lock()
 			defer a.mu.Unlock()

@@ -1,6 +1,7 @@
 package winrmtest
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -43,6 +44,13 @@ func (a *Accounts) instance(c pseval.Call) error {
 			return properties("sid", u.SID, "name", u.Name)
 		}
 		return nil
+	case class == "Win32_UserProfile" && named(c, "filter") == "":
+		for _, p := range a.Profiles {
+			if err := properties("sid", p.SID, "localpath", p.Path); err != nil {
+				return err
+			}
+		}
+		return nil
 	case class == "Win32_UserProfile" && sid != "":
 		for _, p := range a.Profiles {
 			if p.SID == sid {
@@ -62,6 +70,29 @@ func (a *Accounts) tasks(c pseval.Call) error {
 		if err := c.Output(&pseval.Object{Properties: map[string]any{"principal": who, "taskpath": name[:i], "taskname": name[i:]}}); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// unregister is Unregister-ScheduledTask.
+func (a *Accounts) unregister(c pseval.Call) error {
+	o, _ := c.Named["inputobject"].(*pseval.Object)
+	if o == nil {
+		return &pseval.UnsupportedError{What: "Unregister-ScheduledTask without a task"}
+	}
+	delete(a.Tasks, fmt.Sprint(o.Properties["taskpath"])+fmt.Sprint(o.Properties["taskname"]))
+	return nil
+}
+
+// removeFolder is rd of cmd.exe.
+func (a *Accounts) removeFolder(c pseval.Call) error {
+	words := fmt.Sprint(c.Args...)
+	path, _ := c.Args[len(c.Args)-1].(string)
+	if len(c.Args) != 6 || !strings.HasPrefix(words, "/d/crd/s/q") {
+		return &pseval.UnsupportedError{What: "cmd.exe " + words}
+	}
+	if !a.held[path] {
+		delete(a.paths, path)
 	}
 	return nil
 }
@@ -116,7 +147,9 @@ func (a *Accounts) removeInstance(c pseval.Call) error {
 		}
 		a.Profiles = slices.Delete(a.Profiles, i, i+1)
 		delete(a.paths, profileList+sid)
-		if !p.Stuck {
+		if p.Stuck {
+			a.held[p.Path] = true
+		} else {
 			delete(a.paths, p.Path)
 		}
 		return nil

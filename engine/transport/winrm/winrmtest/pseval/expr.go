@@ -292,6 +292,17 @@ func (m *Machine) binary(ctx context.Context, n *node) (any, error) {
 	case "-ne":
 		eq, err := same(a, b)
 		return !eq, err
+	case "-contains", "-notcontains":
+		list, isList := a.([]any)
+		if !isList {
+			list = []any{a}
+		}
+		for _, x := range list {
+			if eq, err := same(x, b); err != nil || eq {
+				return n.text == "-contains", err
+			}
+		}
+		return n.text != "-contains", nil
 	case "-cmatch", "-cnotmatch":
 		s, okA := a.(string)
 		p, okB := b.(string)

@@ -364,7 +364,7 @@ func (p *parser) argument() *node {
 // binary operators by precedence, as in about_Operator_Precedence.
 var binary = [][]string{
 	{"-and", "-or"},
-	{"-eq", "-ne", "-gt", "-lt", "-ge", "-le", "-cmatch", "-cnotmatch", "-is", "-join", "-split"},
+	{"-eq", "-ne", "-gt", "-lt", "-ge", "-le", "-cmatch", "-cnotmatch", "-contains", "-notcontains", "-is", "-join", "-split"},
 	{"+", "-"},
 }
 
