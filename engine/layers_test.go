@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"engine/grant", "engine/secret", "engine/lang"},
 	{"engine/secret/seal", "engine/secret/source", "engine/schema"},
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
-	{"engine/transport/winrm/clixml", "engine/transport/winrm/krb/etype"},
+	{"engine/transport/winrm/clixml", "engine/transport/winrm/krb/etype", "engine/transport/winrm/krb/krbtest"},
 	{"engine/transport/winrm/psrp", "engine/transport/winrm/krb", "engine/transport/winrm/gss/token"},
 	{"engine/transport/winrm/gss"},
 	{"engine/transport/winrm/gsstest"},
@@ -57,7 +57,7 @@ var owners = map[string][]string{
 	"modernc.org/sqlite":                        {"engine/store"},
 	"github.com/spf13/cobra":                    {"cmd/runner"},
 	"pgregory.net/rapid":                        {"engine/transport/transporttest"},
-	"testing":                                   {"engine/lab/labtest", "engine/transport/transporttest", "engine/transport/winrm/winrmtest/pscheck", "engine/schema/schematest"},
+	"testing":                                   {"engine/lab/labtest", "engine/transport/transporttest", "engine/transport/winrm/winrmtest/pscheck", "engine/transport/winrm/krb/krbtest", "engine/schema/schematest"},
 }
 
 // What only tests import.

@@ -9,7 +9,7 @@ demo='sshd:openssh-server ssh:openssh-client sudo:sudo useradd:passwd nsenter:ut
 mount:mount hostname:hostname ip:iproute2 ps:procps busybox:busybox crontab:cron at:at
 update-ca-certificates:ca-certificates'
 test="$demo gcc:gcc dash:dash bash:bash ksh93:ksh93u+m mksh:mksh zsh:zsh yash:yash posh:posh fish:fish tcsh:tcsh node:nodejs npm:npm
-krb5kdc:krb5-kdc kadmin.local:krb5-admin-server /usr/lib/python3/dist-packages/gssapi:python3-gssapi
+krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user /usr/lib/python3/dist-packages/gssapi:python3-gssapi
 samba:samba samba-tool:samba-common-bin /usr/share/samba/setup/ad-schema:samba-ad-provision
 /usr/lib/python3/dist-packages/samba:python3-samba"
 

@@ -1,6 +1,7 @@
 package krb
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/jcmturner/gokrb5/v8/messages"
@@ -25,3 +26,6 @@ type Ticket struct {
 
 // SPN returns the service principal that the ticket is for.
 func (t *Ticket) SPN() string { return t.Ticket.SName.PrincipalNameString() + "@" + t.Ticket.Realm }
+
+// Format says what the ticket is for, whatever the verb: its key is a secret.
+func (t *Ticket) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("ticket for " + t.SPN())) }
