@@ -54,6 +54,7 @@ var trials = map[string]trial{
 	"command/1":        {want: executor.Changed, check: "ls -d /srv/" + account},
 	"shell/1":          {want: executor.Changed, check: "grep ann /srv/" + account + ".who"},
 	"shell/2":          {reads: "changed=false"},
+	"shell/3":          {reads: "stdout=hello ann 24"},
 	"script/1":         {want: executor.Changed, check: "grep " + account + " /srv/" + account + ".note"},
 	"wait_for/1":       {},
 	"surface/1":        {setup: there, reads: "uid_free=true"},

@@ -117,6 +117,17 @@ func left(r lang.Residual, nested bool) string {
 func (x *run) planArgsText(it *item, inside map[int]bool, names map[int]string) []PlannedArg {
 	var out []PlannedArg
 	for _, f := range it.module.Args {
+		if f.Pairs {
+			for i, e := range it.st.Env {
+				for _, a := range it.step.Args {
+					if a.Name == "_e"+strconv.Itoa(i+1) {
+						a.Name = f.Name + "." + e.Name
+						out = append(out, describeArg(a, e.Value.Text(), inside, names))
+					}
+				}
+			}
+			continue
+		}
 		v, script := it.st.Args[f.Name], it.st.Scripts[f.Name]
 		if v == nil && script.Text == "" {
 			continue

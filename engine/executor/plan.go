@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"runner/engine/lang"
@@ -156,6 +157,12 @@ func (x *run) planArgs(it *item, later func(string) bool) (bool, error) {
 			}
 			continue
 		}
+		if f.Pairs {
+			if ok, err := x.planPairs(it, f.Name, later); err != nil || !ok {
+				return false, err
+			}
+			continue
+		}
 		if v == nil {
 			if f.Default != nil {
 				it.args[f.Name] = f.Default
@@ -182,6 +189,25 @@ func (x *run) planArgs(it *item, later func(string) bool) (bool, error) {
 			return false, x.broken(st, err.Error())
 		}
 	}
+	return true, nil
+}
+
+// planPairs binds the variables of an environment: their names, which are fixed,
+// and each value by itself.
+func (x *run) planPairs(it *item, arg string, later func(string) bool) (bool, error) {
+	var names []string
+	for i, e := range it.st.Env {
+		val, ok, err := x.value(e.Value, later)
+		if err != nil {
+			return false, x.broken(it.st, arg+"."+e.Name+": "+err.Error())
+		}
+		if !ok {
+			return false, nil
+		}
+		names = append(names, e.Name)
+		it.step.Args = append(it.step.Args, transport.Arg{Name: "_e" + strconv.Itoa(i+1), Value: val})
+	}
+	it.step.Args = append(it.step.Args, transport.Arg{Name: arg, Value: transport.Lit{V: strings.Join(names, " ")}})
 	return true, nil
 }
 

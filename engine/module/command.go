@@ -3,6 +3,8 @@ package module
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"runner/engine/lang"
@@ -12,8 +14,39 @@ func runFields(fs ...Field) []Field {
 	return append(fs,
 		Field{Name: "chdir", Type: lang.String, Default: "", Doc: "folder to run in; /", Example: "/srv"},
 		Field{Name: "creates", Type: lang.String, Default: "", Doc: "do nothing when this path is there", Example: "/etc/jit.done"},
+		Field{Name: "env", Type: lang.Type{Kind: lang.MapKind}, Pairs: true, Doc: "variables of its environment; not for secrets, which go through stdin", Example: "{HTTPS_PROXY: 'http://proxy:3128'}"},
 		Field{Name: "removes", Type: lang.String, Default: "", Doc: "do nothing when this path is not there", Example: "/etc/jit.done"},
 	)
+}
+
+// stdinField is what a program is given to read.
+var stdinField = Field{Name: "stdin", Type: lang.Any, Default: "", Doc: "what it reads from standard input: a text as it is, or a secret; empty: nothing", Example: "'{{ params.password }}'"} //nolint:gochecknoglobals // a constant
+
+func checkStdin(a Args) error {
+	switch a["stdin"].(type) {
+	case []any, []string, map[string]any:
+		return errors.New("stdin must be a text or a secret")
+	}
+	return nil
+}
+
+var (
+	variable = regexp.MustCompile(`^([A-Z][A-Z0-9_]*|[a-z]+_proxy)$`)
+	// taken are variables that shells keep for themselves, or that change what a
+	// script means.
+	taken = []string{"BASHOPTS", "BASH_ENV", "ENV", "EUID", "IFS", "LINENO", "M", "OPTIND", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "UID"}
+)
+
+// CheckVariable says what is wrong with the name of a variable of the
+// environment, or "".
+func CheckVariable(name string) string {
+	switch {
+	case !variable.MatchString(name):
+		return "must have only capitals, digits and underscores and start with a letter, such as HTTPS_PROXY"
+	case slices.Contains(taken, name):
+		return "belongs to the shell; choose another one"
+	}
+	return ""
 }
 
 func checkRun(a Args) error {
@@ -43,12 +76,12 @@ undo: rmdir "/srv/{{ grant.account }}"`,
 		},
 		NeedsUndo: true,
 		Free:      "argv",
-		Args:      runFields(Field{Name: "argv", Type: listOf, Required: true, Doc: "program and arguments; not for secrets, other accounts can see them", Example: "[systemctl, reload, nginx]"}),
+		Args:      runFields(stdinField, Field{Name: "argv", Type: listOf, Required: true, Doc: "program and arguments; not for secrets, other accounts can see them", Example: "[systemctl, reload, nginx]"}),
 		Check: func(a Args) error {
 			if l, known := a["argv"].([]string); known && (len(l) == 0 || l[0] == "") {
 				return errors.New("argv is empty")
 			}
-			return first(checkWords(a, "argv"), checkRun(a))
+			return first(checkWords(a, "argv"), checkStdin(a), checkRun(a))
 		},
 	}
 }
@@ -69,12 +102,19 @@ undo: rm -f "/srv/{{ grant.account }}.who"`,
 register: count
 shell: ps -e | wc -l
 changed_when: false`,
+			`name: Hand over a secret and a setting
+register: length
+shell:
+  cmd: printf '%s %s' "$GREETING" "$(wc -c)"
+  env: {GREETING: 'hello {{ grant.requester }}'}
+  stdin: '{{ params.password }}'
+changed_when: false`,
 		},
 		NeedsUndo: true,
 		Free:      "cmd",
 		Script:    "cmd",
-		Args:      runFields(Field{Name: "cmd", Type: lang.String, Required: true, Doc: "the script", Example: `id -u "{{ params.username }}"`}),
-		Check:     checkRun,
+		Args:      runFields(stdinField, Field{Name: "cmd", Type: lang.String, Required: true, Doc: "the script", Example: `id -u "{{ params.username }}"`}),
+		Check:     func(a Args) error { return first(checkStdin(a), checkRun(a)) },
 	}
 }
 

@@ -25,6 +25,10 @@ type Field struct {
 	// Constant says that the value is written as it is, without {{ }}: a program
 	// text, into which no value may be spliced.
 	Constant bool
+	// Pairs says that the value is a map, written out, of names of variables of
+	// the environment to texts. The body finds the names in it, and the values in
+	// _e1, _e2, and so on.
+	Pairs bool
 }
 
 // Args are the decoded arguments of a step, complete with defaults: string,

@@ -2,6 +2,7 @@ package module_test
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,43 @@ func TestWordsReachTheProgramAsTheyAre(t *testing.T) {
 			d.run(t, mode, "command", module.Args{"argv": []string{"touch", "/srv/ran"}})
 			d.run(t, mode, "shell", module.Args{"cmd": "touch /srv/ran"})
 			d.run(t, mode, "script", module.Args{"text": "touch /srv/ran"})
+		}
+		if got := d.sh(t, "ls -A /srv"); got != "" {
+			t.Errorf("left: %s", got)
+		}
+	})
+}
+
+func TestProgramsGetTheirEnvironmentAndInput(t *testing.T) {
+	t.Parallel()
+	onEveryShell(t, func(t *testing.T, d *device) {
+		evil := "$(touch /srv/pwned) `id` 'x\"\\\n-n %s"
+		env := module.Args{"env": "JIT_A https_proxy PATH", "_e1": evil, "_e2": "", "_e3": "/usr/bin:/bin:/opt"}
+		script := `printf '%s|%s|%s|' "$JIT_A" "${https_proxy-unset}" "$PATH"; cat`
+		want := evil + "||/usr/bin:/bin:/opt|" + evil + "\n"
+		for name, args := range map[string]module.Args{
+			"shell":   {"cmd": script, "stdin": evil + "\n"},
+			"command": {"argv": []string{"sh", "-c", script}, "stdin": evil + "\n"},
+		} {
+			maps.Copy(args, env)
+			if r := d.ok(t, name, args); r.stdout != want {
+				t.Errorf("%s: %q, want %q", name, r.stdout, want)
+			}
+		}
+		args := module.Args{"text": "print $ENV{JIT_A}", "interpreter": "/usr/bin/perl"}
+		maps.Copy(args, env)
+		if r := d.ok(t, "script", args); r.stdout != evil {
+			t.Errorf("script: %q", r.stdout)
+		}
+		// Nothing of it is left for the next step, and who does not read all is not failed.
+		if r := d.ok(t, "shell", module.Args{"cmd": `echo "${JIT_A-gone} $PATH"; cat`}); !strings.HasPrefix(r.stdout, "gone /usr/sbin") {
+			t.Errorf("%q", r.stdout)
+		}
+		if r := d.ok(t, "shell", module.Args{"cmd": "true", "stdin": strings.Repeat("x", 300_000)}); r.stdout != "" {
+			t.Errorf("%q", r.stdout)
+		}
+		if r := d.run(t, "apply", "shell", module.Args{"cmd": "exit 9", "stdin": "x"}); r.rc != 9 {
+			t.Errorf("exit %d", r.rc)
 		}
 		if got := d.sh(t, "ls -A /srv"); got != "" {
 			t.Errorf("left: %s", got)

@@ -75,6 +75,10 @@ func (l *loader) arg(s *Step, a module.Field, n *lang.Node, scope lang.Scope, gu
 		}
 		return
 	}
+	if a.Pairs {
+		l.pairs(s, a, n, scope, guarded)
+		return
+	}
 	if a.Type.Kind == lang.SecretKind && n.Kind == lang.ScalarNode && n.Tag == "" && !strings.Contains(n.Text, "{{") {
 		l.Problems = append(l.Problems, literalSecret(n, a.Name))
 		return
@@ -90,6 +94,29 @@ func (l *loader) arg(s *Step, a module.Field, n *lang.Node, scope lang.Scope, gu
 	s.Args[a.Name] = v
 	if text, ok := fixed(v); ok && len(a.Enum) > 0 && !slices.Contains(a.Enum, text) {
 		l.AddNear(n, text, a.Enum, "unknown-value", "%s is %q; it must be %s", a.Name, text, lang.Words(a.Enum))
+	}
+}
+
+// pairs reads the variables of an environment.
+func (l *loader) pairs(s *Step, a module.Field, n *lang.Node, scope lang.Scope, guarded guard) {
+	if n.Kind != lang.MapNode {
+		l.Add(n, "wrong-type", "%s must be a map of names and texts; write for example: %s: %s", a.Name, a.Name, exampleOf(a))
+		return
+	}
+	for _, e := range l.Map(n, a.Name).Rest() {
+		if why := module.CheckVariable(e.Key.Text); why != "" {
+			l.Add(e.Key, "bad-name", "the name of a variable is %q; it %s", e.Key.Text, why)
+			continue
+		}
+		before := len(l.Problems)
+		if v := l.value(e.Value, lang.String, scope, guarded); v != nil {
+			s.Env = append(s.Env, Given{Name: e.Key.Text, Value: v})
+		}
+		for i := range l.Problems[before:] {
+			if p := &l.Problems[before+i]; p.Code == "secret" {
+				p.Message += "; other programs of the account could read it: hand it over in stdin"
+			}
+		}
 	}
 }
 

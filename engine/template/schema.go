@@ -92,6 +92,9 @@ func moduleSchema(m *module.Module) *schema.Node {
 }
 
 func argSchema(m *module.Module, a module.Field) *schema.Node {
+	if a.Pairs {
+		return schema.Of(lang.Named(lang.ValueOf(lang.String)))
+	}
 	if a.Constant || slices.Contains(strings.Fields(m.Script), a.Name) {
 		return schema.Of(lang.Program)
 	}

@@ -101,6 +101,9 @@ type Step struct {
 	// {{ }} replaced by ${_rN} and the values those variables are bound to.
 	Scripts map[string]Script
 
+	// Env are the variables of the environment of a program, checked.
+	Env []Given
+
 	Loop        *Loop // nil: once
 	When        *lang.Expr
 	Until       *lang.Expr
