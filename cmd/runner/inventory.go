@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -112,7 +113,7 @@ func (a *app) inventoryCheck() *cobra.Command {
 	return leaf{
 		use: "check", short: "check inventories, devices and credentials; never connects",
 		example: "runner inventory check\nrunner --workspace /srv/access inventory check",
-		long:    "Also checked is that the templates that credentials name can be used and take their params.",
+		long:    "Also checked is that the templates that credentials name can be used, take their params, and take away what they create.",
 		exits:   []int{exitFile},
 		run: func(context.Context, []string) error {
 			set, err := a.inventory()
@@ -133,7 +134,7 @@ func (a *app) inventoryCheck() *cobra.Command {
 			params := func(kind, name string) map[string]func(*lang.Value) string {
 				return lib.Params(template.Kind(kind), name)
 			}
-			if err := append(set.CheckTemplates(has), set.CheckParams(params)...).Err(); err != nil {
+			if err := slices.Concat(set.CheckTemplates(has), set.CheckParams(params), uncovered(set, lib)).Err(); err != nil {
 				return err
 			}
 			v := struct {
@@ -150,4 +151,24 @@ func (a *app) inventoryCheck() *cobra.Command {
 			})
 		},
 	}.command()
+}
+
+// uncovered returns what the create templates of credentials make and their
+// delete templates leave.
+func uncovered(set *inventory.Set, lib *template.Library) lang.Problems {
+	var ps lang.Problems
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(set.Credentials)) {
+		jit := set.Credentials[name].JIT
+		create, err := lib.Get(template.Create, jit.Create)
+		if err != nil {
+			continue // none, or a problem of its own
+		}
+		removal, err := lib.Get(template.Delete, cmp.Or(jit.Delete, create.Removal))
+		if pair := create.Name + "/" + jit.Delete; err == nil && !seen[pair] {
+			seen[pair] = true
+			ps = append(ps, template.Uncovered(create, removal)...)
+		}
+	}
+	return ps
 }

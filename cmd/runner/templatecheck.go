@@ -87,7 +87,7 @@ func (x *templateCheck) check(paths []string) (int, lang.Problems, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return len(lib.All()), append(ps, lib.Warnings()...), nil
+	return len(lib.All()), slices.Concat(ps, lib.Coverage(), lib.Warnings()), nil
 }
 
 // tell writes what was found; with an error among it the exit code is that of
@@ -145,29 +145,27 @@ func (x *templateCheck) files(paths []string) (int, lang.Problems, error) {
 	}
 	for i, t := range loaded {
 		if t.Kind == template.Create {
-			all = append(all, x.pair(t, from[i], loaded)...)
+			removal, ps := x.removal(t, from[i], loaded)
+			all = append(all, ps...)
+			if removal != nil {
+				loaded = append(loaded, removal)
+			}
 		}
 	}
-	return len(files), all, nil
+	return len(files), slices.Concat(all, template.Check(loaded...), template.Coverage(loaded...)), nil
 }
 
-// pair checks a create template against its removal: one of those that are
-// checked too, else the one that would be used.
-func (x *templateCheck) pair(create *template.Template, file string, loaded []*template.Template) lang.Problems {
-	at := slices.IndexFunc(loaded, func(t *template.Template) bool {
-		return t.Kind == template.Delete && t.Name == create.Removal
-	})
-	if at >= 0 {
-		return template.Check(create, loaded[at])
+// removal finds the removal of a create template that is not checked too: the
+// one that would be used.
+func (x *templateCheck) removal(create *template.Template, file string, loaded []*template.Template) (*template.Template, lang.Problems) {
+	if slices.ContainsFunc(loaded, func(t *template.Template) bool { return t.Kind == template.Delete && t.Name == create.Removal }) {
+		return nil, nil
 	}
-	removal, err := x.app.removalOf(create, file)
+	t, err := x.app.removalOf(create, file)
 	if ps, is := errors.AsType[lang.Problems](err); is {
-		return ps
+		return nil, ps
 	}
-	if err != nil {
-		return template.Check(create) // there is none
-	}
-	return template.Check(create, removal)
+	return t, nil // without one the check of them together says so
 }
 
 // removalOf loads the delete template that a create template names: beside it

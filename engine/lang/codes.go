@@ -99,6 +99,11 @@ var Codes = map[string]string{ //nolint:gochecknoglobals // a table
 	"no-undo":           "an effect that nobody could take back",
 	"created-unknown":   "a removal that fails when its creation was cut off",
 	"disabled-template": "a removal that is disabled",
+	"not-covered":       "a creation makes what its removal does not take away",
+	"only-sometimes":    "a removal takes away only sometimes what the creation makes",
+	"by-name-only":      "an account is removed by its name, whoever has it",
+	"not-created":       "a removal takes away what the creation does not make",
+	"shared-object":     "a removal takes away what others may use, or what was there before",
 	"missing-output":    "an output that the removal reads is missing",
 	"unknown-output":    "the removal reads an output that no creation has",
 	// Inventories.

@@ -263,6 +263,14 @@ func (v *Value) Problem(code, format string, args ...any) Problem {
 	return v.node.Problem(code, format, args...)
 }
 
+// Items returns the values of a list that is written as one, or nil.
+func (v *Value) Items() []*Value {
+	if v.keys != nil {
+		return nil
+	}
+	return v.items
+}
+
 // Refs returns the paths that v reads, such as {"account","uid"}, sorted.
 func (v *Value) Refs() [][]string { return v.refs }
 

@@ -139,7 +139,8 @@ func TestTemplatesThatDoNotGoTogetherAreExplained(t *testing.T) {
 	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
-			_, ps := Open("", os.DirFS(dir), reg)
+			lib, ps := Open("", os.DirFS(dir), reg)
+			ps = append(ps, lib.Coverage()...)
 			if len(ps) == 0 {
 				t.Fatal("nothing is said about them")
 			}

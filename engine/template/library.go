@@ -202,6 +202,10 @@ func (l *Library) Warnings() lang.Problems {
 	return ps
 }
 
+// Coverage checks that the removals take away what their creations make; see
+// the function Coverage.
+func (l *Library) Coverage() lang.Problems { return Coverage(l.All()...) }
+
 // Params returns, by the name of each param of a template, a check that says
 // what is wrong with a fixed value of a credential, or "". Those of a create
 // template include the params of its removal. A template that does not exist
