@@ -66,14 +66,14 @@ type cover struct {
 func newCover(create, removal *Template) *cover {
 	c := &cover{create: create, removal: removal, probes: map[string]string{}}
 	from, back := side{t: create, other: removal}, side{t: removal, other: create}
-	eachStep(create.Steps, nil, func(st *Step, whens []string) {
+	from.eachStep(create.Steps, nil, func(from side, st *Step, whens []string) {
 		for _, o := range from.objects(st) {
 			if makes(st, o) {
 				c.makes = append(c.makes, effect{st, whens, o})
 			}
 		}
 	})
-	eachStep(removal.Steps, nil, func(st *Step, whens []string) {
+	back.eachStep(removal.Steps, nil, func(back side, st *Step, whens []string) {
 		c.free = c.free || st.Module.NeedsUndo
 		if st.Module.Name == "revert" {
 			c.reverts = append(c.reverts, effect{step: st, whens: whens})
@@ -92,21 +92,35 @@ func newCover(create, removal *Template) *cover {
 
 // eachStep calls f for the steps that call a module, with the conditions on the
 // way to them. Steps of a rescue run only when something failed.
-func eachStep(steps []*Step, whens []string, f func(*Step, []string)) {
+func (s side) eachStep(steps []*Step, whens []string, f func(side, *Step, []string)) {
 	for _, st := range steps {
 		on := whens
 		if st.When != nil {
 			for _, part := range conjunction.Split(st.When.Text(), -1) {
-				on = append(slices.Clip(on), strings.Join(strings.Fields(part), " "))
+				on = append(slices.Clip(on), s.condition(part))
 			}
 		}
-		if st.Module != nil {
-			f(st, on)
+		in := s
+		if st.Include != nil {
+			in = s.into(st.Include)
 		}
-		eachStep(st.Block, on, f)
-		eachStep(st.Rescue, append(slices.Clip(on), "failure()"), f)
-		eachStep(st.Always, on, f)
+		if st.Module != nil {
+			f(s, st, on)
+		}
+		in.eachStep(st.Block, on, f)
+		in.eachStep(st.Rescue, append(slices.Clip(on), "failure()"), f)
+		in.eachStep(st.Always, on, f)
 	}
+}
+
+// condition writes a part of a condition. In a file that is included a param
+// means another one than outside.
+func (s side) condition(part string) string {
+	text := strings.Join(strings.Fields(part), " ")
+	if s.given != nil {
+		text = strings.ReplaceAll(text, "params.", "included.params.")
+	}
+	return text
 }
 
 // conjunction cuts a condition into what has to hold; one with an or in it, or
@@ -131,7 +145,7 @@ func (c *cover) uncovered() lang.Problems {
 			ps = append(ps, *p)
 		}
 	}
-	eachStep(c.create.Steps, nil, func(st *Step, _ []string) {
+	side{t: c.create, other: c.removal}.eachStep(c.create.Steps, nil, func(_ side, st *Step, _ []string) {
 		if st.Module.NeedsUndo && st.Undo != nil && !c.free && !slices.ContainsFunc(c.reverts, func(r effect) bool { return c.undoes(r, st) && c.always(r, nil, "") }) {
 			ps = append(ps, moduleKey(st).Problem("not-covered", "step %q is only undone by revert, and %s has none that is always run; add there: revert: {of: created}", st.Name, c.removal.File))
 		}
@@ -207,7 +221,7 @@ func (c *cover) alike(when string) bool {
 // undoes reports whether a revert undoes what a step changed: its module is not
 // left to other steps.
 func (c *cover) undoes(r effect, st *Step) bool {
-	args, _ := side{t: c.removal, other: c.create}.arguments(r.step)
+	args, _ := side{t: c.removal, other: c.create}.arguments(r.step) // except is fixed
 	return !slices.Contains(args.List("except"), st.Module.Name)
 }
 

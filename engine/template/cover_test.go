@@ -14,7 +14,7 @@ import (
 
 func linux(t *testing.T) *module.Registry {
 	t.Helper()
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,22 @@ const unknownPart = "\x00"
 // side is one of the two: its template, and that of the other side.
 type side struct {
 	t, other *Template
+	given    map[string]string // params of the file that is included, in place of the template's
+}
+
+// into returns the side as the steps of a file see it.
+func (s side) into(i *Include) side {
+	in := side{t: s.t, other: s.other, given: map[string]string{}}
+	for n := range i.Takes {
+		p := &i.Takes[n]
+		in.given[p.Name] = unknownPart
+		if at := slices.IndexFunc(i.Params, func(g Given) bool { return g.Name == p.Name }); at >= 0 {
+			in.given[p.Name] = s.symbol(i.Params[at].Value)
+		} else if p.Default != nil {
+			in.given[p.Name] = in.symbol(p.Default)
+		}
+	}
+	return in
 }
 
 // param returns a param of a template, or nil.
@@ -72,7 +88,7 @@ func (s side) read(text string) string {
 		return "{{" + text + "}}"
 	case path[0] == "params" && len(path) == 2:
 		return s.readParam(path[1])
-	case path[0] == "vars" && len(path) == 2:
+	case path[0] == "vars" && len(path) == 2 && s.given == nil:
 		for _, v := range s.t.Vars {
 			if v.Name == path[1] && v.Value.Type().Kind == lang.StringKind {
 				return s.symbol(v.Value)
@@ -102,6 +118,12 @@ func (s side) handedOn(kind, name string) string {
 // readParam writes a param: by its name when both sides take it alike. One that
 // only a removal takes has its default: nobody gives it to a creation.
 func (s side) readParam(name string) string {
+	if s.given != nil {
+		if text, ok := s.given[name]; ok {
+			return text
+		}
+		return unknownPart
+	}
 	own, theirs := s.t.param(name), s.other.param(name)
 	switch {
 	case own == nil:
