@@ -175,6 +175,8 @@ func stageOf(err error) string {
 		return "authentication"
 	case transport.PhaseBecome:
 		return "sudo"
+	case transport.PhaseShell:
+		return "shell"
 	case transport.PhaseExec:
 	}
 	return "facts"

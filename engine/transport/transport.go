@@ -257,6 +257,7 @@ const (
 	PhaseDial    Phase = "dial"
 	PhaseHostKey Phase = "host key"
 	PhaseAuth    Phase = "auth"
+	PhaseShell   Phase = "shell"
 	PhaseBecome  Phase = "become"
 	PhaseExec    Phase = "exec"
 )
