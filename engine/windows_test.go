@@ -114,7 +114,7 @@ func (w *winWorld) process() {
 	w.t.Cleanup(func() { _ = d.Close() })
 	w.node, w.dials, w.Node = node, d, node.ID()
 	w.Dialer = &engine.Dialers{WinRM: &engine.WinRMDialer{WinRM: d, Device: func(_ context.Context, c *inventory.Connection) (winrm.Device, error) {
-		if c.WinRM == nil || c.WinRM.Realm != "CORP.EXAMPLE" || c.WinRM.SPN != "HTTP/win-1.corp.example" || !slices.Equal(c.WinRM.KDCs, []string{"dc1.corp.example"}) {
+		if c.WinRM == nil || c.WinRM.Realm != "CORP.EXAMPLE" || c.WinRM.SPN != "" || c.Address != "win-1.corp.example" || !slices.Equal(c.WinRM.KDCs, []string{"dc1.corp.example"}) {
 			return nil, fmt.Errorf("the connection is %+v", c.WinRM)
 		}
 		return hostDevice{w.host}, nil

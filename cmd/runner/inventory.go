@@ -29,7 +29,7 @@ type inventoryJSON struct {
 	Jump          []hopJSON `json:"jump"`
 	Shell         string    `json:"shell,omitempty"`  // psrp or cmd; this and the rest with transport winrm
 	Scheme        string    `json:"scheme,omitempty"` // http or https
-	Auth          string    `json:"auth,omitempty"`   // kerberos, ntlm or basic
+	Auth          string    `json:"auth,omitempty"`   // kerberos or basic
 	SOCKS5        string    `json:"socks5,omitempty"`
 	DialSeconds   float64   `json:"dial_timeout_seconds"`
 	StepSeconds   float64   `json:"step_timeout_seconds"`

@@ -61,11 +61,11 @@ type Device struct {
 	Tags      []string
 	HostKeys  []string // "ssh-ed25519 AAAA…" or "SHA256:…" fingerprints
 	UIDs      UIDRange // default 70000-99999
-	// Certificates are SHA-256 sums in lower-case hexadecimal digits.
-	Certificates []string
-	SPN          string
-	Additional   map[string]any // additional_information
-	Pos          lang.Pos
+	// Certificate is a SHA-256 in lower-case hexadecimal digits.
+	Certificate string
+	SPN         string
+	Additional  map[string]any // additional_information
+	Pos         lang.Pos
 }
 
 // UIDRange is the range from which accounts on a device get their uids.

@@ -68,7 +68,7 @@ var timeoutsTable = lang.Table{Name: "timeouts", Doc: "What the other side may t
 var winrmTable = lang.Table{Name: "winrm", Doc: "What is spoken with a Windows device", Keys: []lang.Key{
 	{Name: "shell", Is: lang.OneWord("psrp", "cmd"), Default: "psrp", Doc: "psrp: runspaces of PowerShell, for every host since Server 2016. cmd: one process of powershell.exe for a batch, which reads its values from standard input; for hosts whose endpoints of PowerShell are closed", Example: "shell: psrp"},
 	{Name: "scheme", Is: lang.OneWord("http", "https"), Default: "http", Doc: "over http every message is sealed by Kerberos; a plain body is never sent", Example: "scheme: https"},
-	{Name: "auth", Is: lang.OneWord("kerberos", "ntlm", "basic"), Default: "kerberos", Doc: "how runner logs in; the last two only over https, and none is ever tried in place of another", Example: "scheme: https\nauth: basic"},
+	{Name: "auth", Is: lang.OneWord("kerberos", "basic"), Default: "kerberos", Doc: "how runner logs in; basic only over https, and for local accounts. One is never tried in place of the other, and NTLM not at all", Example: "scheme: https\nauth: basic"},
 	{Name: "configuration", Is: lang.FixedText, Else: "Microsoft.PowerShell", Doc: "psrp: the endpoint, such as a JEA endpoint of your own", Example: "configuration: runner.jit"},
 	{Name: "ca_file", Is: lang.FixedText, Else: "the authorities that this machine trusts", Doc: "https: certificates of the authorities that sign those of devices, as PEM", Example: "scheme: https\nca_file: /etc/runner/corp-ca.pem"},
 	{Name: "operation_timeout", Is: lang.Within(time.Second, 10*time.Minute), Default: "20s", Doc: "how long the device may keep a question open before it says that there is nothing yet", Example: "operation_timeout: 20s"},
@@ -79,7 +79,7 @@ var kerberosTable = lang.Table{Name: "kerberos", Doc: "Where tickets come from",
 	{Name: "realm", Is: lang.FixedText, Else: "`domain` of the credential", Doc: "the realm of runner's own account; read in upper case", Example: "realm: CORP.EXAMPLE"},
 	{Name: "kdcs", Is: lang.Each(lang.FixedText), Else: "`KDC` of `additional_information`, then krb5_conf, then the SRV records of the realm", Doc: "domain controllers, host or host:port, asked in this order", Example: "kdcs: [dc1.corp.example, 'dc2.corp.example:88']"},
 	{Name: "krb5_conf", Is: lang.FixedText, Doc: "a file with realms and domain_realm; nothing else of it is read", Example: "krb5_conf: /etc/krb5.conf"},
-	{Name: "service", Is: lang.OneWord("HTTP", "WSMAN", "HOST"), Default: "HTTP", Doc: "first word of the device's principal; WSMAN where a web server's own account holds HTTP", Example: "service: WSMAN"},
+	{Name: "service", Is: lang.OneWord("HTTP", "WSMAN", "HOST"), Else: "HTTP, then WSMAN, then HOST, whichever the realm knows", Doc: "first word of the device's principal; WSMAN where the account of a web server holds HTTP", Example: "service: WSMAN"},
 }}
 
 var deviceTable = lang.Table{Name: "device", Doc: "Where accounts live", Keys: []lang.Key{
@@ -92,8 +92,8 @@ var deviceTable = lang.Table{Name: "device", Doc: "Where accounts live", Keys: [
 	{Name: "tags", Is: lang.Each(lang.FixedText), Doc: "words of your own", Example: "tags: [edge, prod]"},
 	{Name: "host_keys", Is: lang.Each(lang.FixedText), Doc: "`ssh-ed25519 AAAA…` as in the .pub file, or fingerprints `SHA256:…`", Example: "host_keys: ['SHA256:u8bTFJzTGD8jXGIjBnbqlVzq4wDVbLrHf7oXzV8vWEs']"},
 	{Name: "uids", Is: lang.MapBy("uids"), Doc: "linux: the uids for accounts of grants", Example: "uids: {first: 70000, last: 99999}"},
-	{Name: "certificates", Is: lang.Each(lang.FixedText), Doc: "windows over https: SHA-256 of certificates that are accepted whoever signed them, 64 hexadecimal digits with or without colons", Example: "platform: windows\ncertificates: ['3A:7B:D3:E2:36:0A:3D:29:EE:A4:36:FC:FB:7E:44:C7:35:D1:17:C4:2D:1C:18:35:42:0B:6B:99:42:DD:4F:1B']"},
-	{Name: "spn", Is: lang.FixedText, Else: "`service` of the inventory and the address", Doc: "windows: the principal that the device answers as", Example: "platform: windows\nspn: HTTP/win-1.corp.example"},
+	{Name: "certificate", Is: lang.FixedText, Doc: "windows over https: SHA-256 of the certificate that is accepted whoever signed it, 64 hexadecimal digits with or without colons", Example: "platform: windows\ncertificate: '3A:7B:D3:E2:36:0A:3D:29:EE:A4:36:FC:FB:7E:44:C7:35:D1:17:C4:2D:1C:18:35:42:0B:6B:99:42:DD:4F:1B'"},
+	{Name: "spn", Is: lang.FixedText, Else: "`service` and the address", Doc: "windows: the principal that the device answers as", Example: "platform: windows\nspn: HTTP/win-1.corp.example"},
 	{Name: "additional_information", Is: textOrMap, Doc: "as of a credential, for all credentials of the device; `KDC` is the domain controller to ask", Example: "platform: windows\nadditional_information: '{\"KDC\": \"dc1.corp.example\"}'"},
 }}
 

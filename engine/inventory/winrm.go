@@ -23,7 +23,7 @@ const winrm = "winrm"
 type WinRM struct {
 	Shell         string // psrp (default) or cmd
 	Scheme        string // http (default) or https
-	Auth          string // kerberos (default), ntlm or basic
+	Auth          string // kerberos (default) or basic
 	Configuration string // endpoint; empty: the one of PowerShell
 	CAFile        string // PEM; empty: what this machine trusts
 	Operation     time.Duration
@@ -35,7 +35,7 @@ type Kerberos struct {
 	Realm    string // upper case; empty: the credential's domain
 	KDCs     []string
 	Krb5Conf string
-	Service  string // HTTP (default), WSMAN or HOST
+	Service  string // HTTP, WSMAN or HOST; empty: what the realm knows
 }
 
 // ConnectionWinRM is what a connection to a Windows device has besides the rest.
@@ -45,7 +45,7 @@ type ConnectionWinRM struct {
 	Auth          string        `json:"auth"`
 	Configuration string        `json:"configuration,omitempty"`
 	CAFile        string        `json:"ca_file,omitempty"`
-	Certificates  []string      `json:"certificates,omitempty"` // SHA-256, lower-case hexadecimal digits
+	Certificate   string        `json:"certificate,omitempty"` // SHA-256, lower-case hexadecimal digits
 	SOCKS5        string        `json:"socks5,omitempty"`
 	Operation     time.Duration `json:"operation_ns"`
 	MaxEnvelope   int           `json:"max_envelope"`
@@ -54,7 +54,8 @@ type ConnectionWinRM struct {
 	Realm    string   `json:"realm,omitempty"`
 	KDCs     []string `json:"kdcs,omitempty"` // host or host:port; of the inventory, else of additional_information
 	Krb5Conf string   `json:"krb5_conf,omitempty"`
-	SPN      string   `json:"spn,omitempty"` // SERVICE/host
+	SPN      string   `json:"spn,omitempty"` // SERVICE/host; empty: Service and the address
+	Service  string   `json:"service,omitempty"`
 }
 
 func (inv *Inventory) defaultPort() int {
@@ -169,11 +170,8 @@ func (l *loader) transportFits(f *lang.Fields, inv *Inventory) {
 
 // windowsKeys reads what only devices with Windows have, and refuses it for others.
 func (l *loader) windowsKeys(f *lang.Fields, d *Device) {
-	names := f.Strings("certificates")
-	for i, it := range f.Items("certificates") {
-		if i < len(names) {
-			d.Certificates = append(d.Certificates, l.sum(it, names[i]))
-		}
+	if s := f.String("certificate", ""); s != "" {
+		d.Certificate = l.sum(f.Take("certificate"), s)
 	}
 	d.SPN = f.String("spn", "")
 	if d.SPN != "" && !principal.MatchString(d.SPN) {
@@ -181,7 +179,7 @@ func (l *loader) windowsKeys(f *lang.Fields, d *Device) {
 	}
 	d.Additional = l.additional(f.Take("additional_information"))
 	l.kdcs(f.Take("additional_information"), d.Additional)
-	wrong := map[string][]string{"linux": {"certificates", "spn"}, "windows": {"host_keys", "uids"}}
+	wrong := map[string][]string{"linux": {"certificate", "spn"}, "windows": {"host_keys", "uids"}}
 	for _, key := range wrong[d.Platform] {
 		if f.Node.Get(key) != nil {
 			l.Add(f.Key(key), "no-effect", "%s has no effect for a device of platform %s; leave it out", key, d.Platform)
@@ -263,8 +261,8 @@ func (l *loader) platformFits(f *lang.Fields, c *Credential, d *Device, inv *Inv
 	if c.Password == "none" {
 		l.Add(f.Key("password"), "wrong-value", "password none is for logins by key, which Windows does not have; leave it out")
 	}
-	if len(d.Certificates) > 0 && inv.WinRM.Scheme != "https" {
-		l.Add(f.Key("device"), "no-effect", "device %s pins certificates, and inventory %s is http, which has none; write winrm: {scheme: https}", d.Name, inv.Name)
+	if d.Certificate != "" && inv.WinRM.Scheme != "https" {
+		l.Add(f.Key("device"), "no-effect", "device %s pins a certificate, and inventory %s is http, which has none; write winrm: {scheme: https}", d.Name, inv.Name)
 	}
 	if inv.WinRM.Auth != "kerberos" {
 		if c.UseKerberos {
@@ -318,7 +316,7 @@ func (s *Set) kerberosUser(c *Credential, inv *Inventory) (user, realm string) {
 func (s *Set) windows(d *Device, inv *Inventory, c *Credential) *ConnectionWinRM {
 	w := &ConnectionWinRM{
 		Shell: inv.WinRM.Shell, Scheme: inv.WinRM.Scheme, Auth: inv.WinRM.Auth, Configuration: inv.WinRM.Configuration,
-		CAFile: inv.WinRM.CAFile, Certificates: slices.Clone(d.Certificates), SOCKS5: inv.SOCKS5,
+		CAFile: inv.WinRM.CAFile, Certificate: d.Certificate, SOCKS5: inv.SOCKS5,
 		Operation: inv.WinRM.Operation, MaxEnvelope: inv.WinRM.MaxEnvelope,
 	}
 	if w.Auth != "kerberos" {
@@ -326,7 +324,7 @@ func (s *Set) windows(d *Device, inv *Inventory, c *Credential) *ConnectionWinRM
 	}
 	_, w.Realm = s.kerberosUser(c, inv)
 	w.Krb5Conf = inv.Kerberos.Krb5Conf
-	w.SPN = cmp.Or(d.SPN, inv.Kerberos.Service+"/"+d.Address)
+	w.SPN, w.Service = d.SPN, inv.Kerberos.Service
 	w.KDCs = slices.Clone(inv.Kerberos.KDCs)
 	for _, m := range []map[string]any{c.Additional, d.Additional} {
 		if len(w.KDCs) == 0 {

@@ -140,6 +140,7 @@ func winFacts() *Module {
 			{Name: "powershell", Type: lang.String, Doc: "version of PowerShell"},
 			{Name: "language_mode", Type: lang.String, Doc: "FullLanguage or ConstrainedLanguage"},
 			{Name: "user", Type: lang.String, Doc: "account that the steps run as"},
+			{Name: "administrator", Type: lang.Bool, Doc: "they run with the rights of an administrator"},
 			{Name: "local_accounts", Type: lang.Bool, Doc: "the cmdlets for local accounts are there"},
 			{Name: "clock", Type: lang.Int, Doc: "the device's clock, seconds since 1970"},
 			{Name: "pending_reboot", Type: lang.Bool, Doc: "Windows waits for a reboot"},

@@ -498,7 +498,7 @@ func TestWindowsFacts(t *testing.T) {
 	h := windowsHost(t)
 	h.DomainRole = 5
 	want := map[string]string{
-		"hostname": "WIN1", "os": "Microsoft Windows Server 2022 Standard", "version": "10.0.20348", "domain": "corp.example", "domain_role": "5", "controller": "true",
+		"hostname": "WIN1", "os": "Microsoft Windows Server 2022 Standard", "version": "10.0.20348", "domain": "corp.example", "domain_role": "5", "administrator": "true", "controller": "true",
 		"powershell": "5.1.20348.1", "language_mode": "FullLanguage", "user": `corp\runner`, "local_accounts": "true", "clock": "1795262400", "pending_reboot": "false", "pending": "",
 	}
 	if d := cmp.Diff(want, h.ok(t, "win_facts", nil).out); d != "" {

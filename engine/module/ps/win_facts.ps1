@@ -10,6 +10,12 @@ _out 'controller' ($cs.DomainRole -ge 4)
 _out 'powershell' "$($PSVersionTable.PSVersion)"
 _out 'language_mode' "$($ExecutionContext.SessionState.LanguageMode)"
 _out 'user' "$(whoami.exe)"
+# The label of an elevated token, which an administrator has over WinRM.
+$high = $false
+foreach ($line in @(whoami.exe '/groups' '/fo' 'csv' '/nh')) {
+  if ("$line" -cmatch 'S-1-16-12288') { $high = $true }
+}
+_out 'administrator' $high
 _out 'local_accounts' ($null -ne (Get-Command -Name New-LocalUser -ErrorAction SilentlyContinue))
 # Seconds since 1970, without a type that ConstrainedLanguage forbids.
 $ticks = "$((Get-Date).ToUniversalTime().Ticks)"

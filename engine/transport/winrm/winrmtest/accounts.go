@@ -69,6 +69,8 @@ type Accounts struct {
 	// Before and After are called around each cmdlet; ctx ends with the pipeline.
 	// May be nil.
 	Before, After func(ctx context.Context, cmdlet string)
+	// Ordinary says that who logs in is no administrator.
+	Ordinary bool
 
 	mu     sync.Mutex
 	nextID int
@@ -171,7 +173,7 @@ func (a *Accounts) add(to map[string]hostCommand) {
 		"get-childitem": a.folders, "split-path": func(c pseval.Call) error { return c.Output(`C:\Users`) },
 		"get-process": a.processes, "stop-process": a.stop, "logoff.exe": a.logOff, "test-wsman": a.testLogon,
 		"get-command": func(c pseval.Call) error { return c.Output(&pseval.Object{}) },
-		"whoami.exe":  func(c pseval.Call) error { return c.Output(`corp\runner`) },
+		"whoami.exe":  a.whoAmI,
 		"get-date":    func(c pseval.Call) error { return c.Output(a.Now) },
 	} {
 		before := to[name]
@@ -455,6 +457,17 @@ func (a *Accounts) leave(c pseval.Call) error {
 	}
 	g.Members = slices.Delete(g.Members, i, i+1)
 	return nil
+}
+
+// whoAmI is whoami.exe, alone and with /groups.
+func (a *Accounts) whoAmI(c pseval.Call) error {
+	if len(c.Args) == 0 {
+		return c.Output(`corp\runner`)
+	}
+	if label := `"Mandatory Label\High Mandatory Level","Label","S-1-16-12288",""`; !a.Ordinary {
+		return c.Output(label)
+	}
+	return c.Output(`"Mandatory Label\Medium Mandatory Level","Label","S-1-16-8192",""`)
 }
 
 // Denied is what a cmdlet says to who may not use it.

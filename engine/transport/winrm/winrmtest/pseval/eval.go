@@ -617,7 +617,7 @@ func ordinal(a, b string) int64 {
 }
 
 // patterns are those of Go that mean the same in .NET.
-var patterns = regexp.MustCompile(`^(\\A|\\z|\[(\\\\|[A-Za-z0-9 :_.-])+\]|[-?+*A-Za-z])+$`)
+var patterns = regexp.MustCompile(`^(\\A|\\z|\[(\\\\|[A-Za-z0-9 :_.-])+\]|[-?+*A-Za-z0-9])+$`)
 
 func match(s, pattern string) (bool, error) {
 	if !patterns.MatchString(pattern) {
