@@ -1,0 +1,275 @@
+package krb_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
+	"github.com/jcmturner/gokrb5/v8/types"
+
+	"runner/engine/secret"
+	"runner/engine/transport/winrm/krb"
+	"runner/engine/transport/winrm/krb/etype"
+)
+
+func TestSilenceEndsAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(realm)
+		f.change = func(string, []byte) []byte { return nil }
+		for name, n := range map[string]network{"no connection": {}, "no answer": {"dc1:88": f, "dc2:88": f}} {
+			c := user(t, n, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			start := time.Now()
+			_, err := c.Ticket(ctx, spn)
+			if took := time.Since(start); code(err) != "auth.cancelled" || !errors.Is(err, context.DeadlineExceeded) || took != 3*time.Second {
+				t.Errorf("%s: %v after %s", name, err, took)
+			}
+			cancel()
+			start = time.Now()
+			if _, err = c.Ticket(t.Context(), spn); code(err) != "kdc.unreachable" || time.Since(start) > 30*time.Second {
+				t.Errorf("%s, without a deadline: %v after %s", name, err, time.Since(start))
+			}
+			c.Close()
+		}
+	})
+}
+
+func TestALoginWhoseAnswerIsLostIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newFake(realm), newFake(realm)
+		one.change = func(kind string, b []byte) []byte {
+			if kind == "login" {
+				return nil
+			}
+			return b
+		}
+		c := user(t, network{"dc1:88": one, "dc2:88": two}, nil)
+		_, err := c.Ticket(t.Context(), spn)
+		if code(err) != "kdc.unreachable" || one.count("login") != 1 || two.count("login") != 0 {
+			t.Errorf("%v after %v and %v", err, one.seen, two.seen)
+		}
+		c.Close()
+	})
+}
+
+func TestWhoLeavesDuringALoginDoesNotMakeItTwo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(realm)
+		f.slow = 3 * time.Second
+		c := user(t, network{"dc1:88": f}, func(cfg *krb.Config) { cfg.Password = secret.New("Wr0ng") })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if _, err := c.Ticket(ctx, spn); code(err) != "auth.cancelled" || time.Since(start) != time.Second {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+		<-time.After(time.Second)
+		var wg sync.WaitGroup
+		for range 5 {
+			wg.Go(func() {
+				if _, err := c.Ticket(t.Context(), spn); code(err) != "auth.password" {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := f.count("login"); n != 1 {
+			t.Errorf("%d attempts", n)
+		}
+		c.Close()
+	})
+}
+
+func TestWhatAKDCMayNotAnswer(t *testing.T) {
+	t.Parallel()
+	cut := func(b []byte) []byte { return b[:len(b)-1] }
+	for _, c := range []struct {
+		name   string
+		kind   string
+		change func([]byte) []byte
+		want   string
+	}{
+		{"garbage", "ask", func([]byte) []byte { return []byte("\x00\x00\x00\x04HTTP") }, "kdc.answer"},
+		{"giant", "ask", func([]byte) []byte { return binary.BigEndian.AppendUint32(nil, 1<<30) }, "kdc.unreachable"},
+		{"empty", "ask", func([]byte) []byte { return make([]byte, 4) }, "kdc.unreachable"},
+		{"nothing", "ask", func([]byte) []byte { return []byte{} }, "kdc.unreachable"},
+		{"cut off", "login", cut, "kdc.unreachable"},
+		{"garbage for a login", "login", func([]byte) []byte { return []byte("\x00\x00\x00\x04HTTP") }, "kdc.answer"},
+		{"changed login", "login", func(b []byte) []byte { b[len(b)-30] ^= 1; return b }, "kdc.answer"},
+		{"changed ticket", "ticket", func(b []byte) []byte { b[len(b)-30] ^= 1; return b }, "kdc.answer"},
+		{"garbage for a ticket", "ticket", func([]byte) []byte { return []byte("\x00\x00\x00\x04HTTP") }, "kdc.answer"},
+	} {
+		f := newFake(realm)
+		f.change = func(kind string, b []byte) []byte {
+			if kind == c.kind {
+				return c.change(b)
+			}
+			return b
+		}
+		_, err := user(t, network{"dc1:88": f}, func(cfg *krb.Config) { cfg.KDCs = cfg.KDCs[:1] }).Ticket(t.Context(), spn)
+		if code(err) != c.want {
+			t.Errorf("%s: %v (%s), want %s", c.name, err, code(err), c.want)
+		}
+	}
+}
+
+func TestAKDCThatWeakensIsNotShownThePassword(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		offers types.ETypeInfo2
+		want   string
+	}{
+		{"few iterations", types.ETypeInfo2{{EType: etype.AES256SHA1, Salt: "s", S2KParams: []byte{0, 0, 0, 1}}}, "kdc.answer"},
+		{"endless iterations", types.ETypeInfo2{{EType: etype.AES256SHA1, Salt: "s", S2KParams: []byte{0xff, 0, 0, 0}}}, "kdc.answer"},
+		{"RC4", types.ETypeInfo2{{EType: 23}}, "auth.etype"},
+		{"DES", types.ETypeInfo2{{EType: 3}, {EType: 1}}, "auth.etype"},
+		{"nothing", types.ETypeInfo2{}, "auth.etype"},
+	} {
+		f := newFake(realm)
+		f.offers = c.offers
+		_, err := user(t, network{"dc1:88": f}, nil).Ticket(t.Context(), spn)
+		if code(err) != c.want || f.count("login") != 0 {
+			t.Errorf("%s: %v (%s), want %s, after %v", c.name, err, code(err), c.want, f.seen)
+		}
+	}
+}
+
+func TestTrustsThatGoRoundEnd(t *testing.T) {
+	t.Parallel()
+	a, b := newFake(realm), newFake("OTHER.TEST")
+	a.refer, b.refer = map[string]string{spn: "OTHER.TEST"}, map[string]string{spn: realm}
+	b.session = a.session
+	n := network{"dc1:88": a, "other:88": b}
+	c := user(t, n, func(cfg *krb.Config) {
+		cfg.Conf = &krb.Conf{Realms: map[string][]string{"OTHER.TEST": {"other"}}}
+	})
+	if _, err := c.Ticket(t.Context(), spn); code(err) != "auth.realm" || a.count("ticket")+b.count("ticket") != 2 {
+		t.Errorf("%v after %v and %v", err, a.seen, b.seen)
+	}
+}
+
+func TestAUPNIsFollowedToItsRealm(t *testing.T) {
+	t.Parallel()
+	a, b := newFake(realm), newFake("CHILD.CORP.TEST")
+	a.refer = map[string]string{"ops@mail.test": "CHILD.CORP.TEST"}
+	c := user(t, network{"dc1:88": a, "child:88": b}, func(cfg *krb.Config) {
+		cfg.User, cfg.Conf = "ops@mail.test", &krb.Conf{Realms: map[string][]string{"CHILD.CORP.TEST": {"child"}}}
+	})
+	tkt, err := c.Ticket(t.Context(), spn)
+	if err != nil || tkt.Realm != "CHILD.CORP.TEST" || tkt.Client.PrincipalNameString() != "ops" {
+		t.Errorf("%v, %v", tkt, err)
+	}
+}
+
+func TestTicketsAreReplacedBeforeTheirEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(realm)
+		n := network{"dc1:88": f}
+		c := user(t, n, nil)
+		get := func() *krb.Ticket {
+			t.Helper()
+			tkt, err := c.Ticket(t.Context(), spn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tkt
+		}
+		first := get()
+		<-time.After(9*time.Hour + 50*time.Minute)
+		if !get().End.Equal(first.End) || f.count("login") != 1 || f.count("ticket") != 1 {
+			t.Errorf("asked again too early: %v", f.seen)
+		}
+		<-time.After(6 * time.Minute) // four are left
+		delete(n, "dc1:88")
+		if !get().End.Equal(first.End) {
+			t.Error("what is still good is not used while no KDC answers")
+		}
+		n["dc1:88"] = f
+		if got := get(); !got.End.After(first.End) || f.count("login") != 2 || f.count("ticket") != 2 {
+			t.Errorf("not replaced: %v, after %v", got.End, f.seen)
+		}
+		delete(n, "dc1:88")
+		<-time.After(11 * time.Hour)
+		if _, err := c.Ticket(t.Context(), spn); code(err) != "kdc.unreachable" {
+			t.Errorf("a ticket that is over was used: %v", err)
+		}
+		c.Close()
+	})
+}
+
+func TestATicketThatTheKDCForgotIsFetchedAgainOnce(t *testing.T) {
+	t.Parallel()
+	for _, number := range []int32{errorcode.KRB_AP_ERR_TKT_EXPIRED, errorcode.KRB_AP_ERR_MODIFIED, errorcode.KDC_ERR_TGT_REVOKED} {
+		f := newFake(realm)
+		f.refuse["ticket"] = number
+		if _, err := user(t, network{"dc1:88": f}, nil).Ticket(t.Context(), spn); err != nil || f.count("login") != 2 {
+			t.Errorf("%d: %v after %v", number, err, f.seen)
+		}
+	}
+}
+
+func TestAnUnknownNameIsAskedForOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(realm)
+		f.refuse["ticket"] = errorcode.KDC_ERR_S_PRINCIPAL_UNKNOWN
+		c := user(t, network{"dc1:88": f}, nil)
+		for range 3 {
+			if _, err := c.Ticket(t.Context(), spn); code(err) != "auth.spn_unknown" {
+				t.Error(err)
+			}
+		}
+		if f.count("ticket") != 1 {
+			t.Errorf("asked %v", f.seen)
+		}
+		<-time.After(6 * time.Minute)
+		if _, err := c.Ticket(t.Context(), spn); err != nil {
+			t.Errorf("it never becomes known: %v", err)
+		}
+		c.Close()
+	})
+}
+
+func TestDNSNamesTheKDCs(t *testing.T) {
+	t.Parallel()
+	f := newFake(realm)
+	var asked []string
+	c := user(t, network{"dc7.corp.test:88": f}, func(cfg *krb.Config) {
+		cfg.KDCs = nil
+		cfg.LookupSRV = func(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
+			asked = append(asked, service+" "+proto+" "+name)
+			if proto == "tcp" {
+				return "", nil, nil
+			}
+			return "", []*net.SRV{{Target: "dc7.corp.test.", Port: 88}}, nil
+		}
+	})
+	for range 3 {
+		if _, err := c.Ticket(t.Context(), spn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(asked, ", "); got != "kerberos tcp corp.test, kerberos udp corp.test" {
+		t.Errorf("asked for %s", got)
+	}
+	none := user(t, network{}, func(cfg *krb.Config) { cfg.KDCs = nil })
+	if err := none.Login(t.Context()); code(err) != "kdc.unknown" || !strings.Contains(err.Error(), "no DNS here") {
+		t.Errorf("without DNS: %v", err)
+	}
+	silent := user(t, network{}, func(cfg *krb.Config) { cfg.KDCs, cfg.Conf = nil, &krb.Conf{NoDNS: true} })
+	if err := silent.Login(t.Context()); code(err) != "kdc.unknown" {
+		t.Errorf("DNS is off: %v", err)
+	}
+}
