@@ -34,6 +34,8 @@ type AdHoc struct {
 	NoFuse   bool
 	FromStep int
 	Diff     bool // have the steps tell what objects were and are
+	// Only and Except select steps by their tags.
+	Only, Except []string
 
 	// A repetition stands in for a grant and has its parameters.
 	grant  *grant.Grant
@@ -189,7 +191,7 @@ func (w *work) adHoc(ctx context.Context, a AdHoc, env lang.Env) (*executor.Resu
 	w.exec.Peer = conn.Peer().Address + " " + conn.Peer().Identity
 	run := executor.Run{
 		Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
-		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Observe: w.obs, Diff: a.Diff,
+		Env: env, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Only: a.Only, Except: a.Except, Observe: w.obs, Diff: a.Diff,
 	}
 	res, err := executor.Do(ctx, run)
 	for _, s := range res.Steps {

@@ -46,7 +46,7 @@ func (e *Engine) Explain(ctx context.Context, a AdHoc, facts bool) (*Explained, 
 	}
 	run := executor.Run{
 		Steps: a.Template.Steps, Become: a.Template.Become, Timeout: a.Template.Timeout, KeepGoing: a.Template.OnDisconnect == "continue",
-		Env: env, Modules: e.Modules, ID: "explain", Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep,
+		Env: env, Modules: e.Modules, ID: "explain", Mode: a.Mode, NoFuse: a.NoFuse, FromStep: a.FromStep, Only: a.Only, Except: a.Except,
 	}
 	if facts {
 		conn, err := e.Dialer.Dial(ctx, a.Connection)
@@ -78,7 +78,7 @@ func (e *Engine) Explain(ctx context.Context, a AdHoc, facts bool) (*Explained, 
 const madeLater = "***"
 
 // unmade stands in for generate where nothing is made.
-func unmade(int, []string) (secret.Value, error) { return secret.New(madeLater), nil }
+func unmade(template.Generate) (secret.Value, error) { return secret.New(madeLater), nil }
 
 func explainParams(t *template.Template, defaults map[string]*lang.Value, given, resolved map[string]any) []ExplainedValue {
 	var out []ExplainedValue

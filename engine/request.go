@@ -244,6 +244,9 @@ type values struct {
 
 // values resolves the params.
 func (e *Engine) values(g *grant.Grant, q asked, a Ask, made template.Generator) (*values, error) {
+	if err := q.forward.MaySet(a.Params); err != nil {
+		return nil, badInput(err)
+	}
 	v := &values{given: map[string]any{}, open: map[string]any{}}
 	maps.Copy(v.given, a.Params)
 	if a.GenerateKey || q.cred.Password == "none" && v.given["public_key"] == nil {
@@ -331,8 +334,8 @@ func longest(t *template.Template) time.Duration {
 }
 
 // generate makes a secret as a template's parameter asks for.
-func generate(length int, classes []string) (secret.Value, error) {
-	return secret.Generate(secret.Spec{Length: length, Classes: classes})
+func generate(g template.Generate) (secret.Value, error) {
+	return secret.Generate(secret.Spec{Length: g.Length, Classes: g.Classes, Exclude: g.Exclude})
 }
 
 // grantEnv is what templates see as grant. skew is added to the times that

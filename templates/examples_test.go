@@ -89,8 +89,8 @@ func (b *bench) step(tb testing.TB, text string, given map[string]any) (executor
 	_, line := b.key(tb)
 	all := map[string]any{"public_key": line}
 	maps.Copy(all, given)
-	params, err := tpl.Resolve(nil, all, env, func(n int, classes []string) (secret.Value, error) {
-		return secret.Generate(secret.Spec{Length: n, Classes: classes})
+	params, err := tpl.Resolve(nil, all, env, func(g template.Generate) (secret.Value, error) {
+		return secret.Generate(secret.Spec{Length: g.Length, Classes: g.Classes})
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -89,8 +89,8 @@ func (b *bench) do(tb testing.TB, kind template.Kind, given map[string]any, more
 	if kind == template.Delete {
 		env["created"] = map[string]any{"known": false, "outputs": map[string]any{}, "started_at": time.Time{}}
 	}
-	params, err := tpl.Resolve(nil, given, env, func(n int, classes []string) (secret.Value, error) {
-		return secret.Generate(secret.Spec{Length: n, Classes: classes})
+	params, err := tpl.Resolve(nil, given, env, func(g template.Generate) (secret.Value, error) {
+		return secret.Generate(secret.Spec{Length: g.Length, Classes: g.Classes})
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -150,7 +150,7 @@ func (x *templateExplain) explain(ctx context.Context, name string) error {
 		return err
 	}
 	e := &engine.Engine{Modules: reg, Now: a.now, Log: a.log, Dialer: a.dialer(w)}
-	run := engine.AdHoc{Template: t, Connection: at.conn, Params: given.values, Defaults: at.params, Account: x.account, UID: x.uid, NoFuse: x.noFuse, FromStep: x.fromStep}
+	run := engine.AdHoc{Template: t, Connection: at.conn, Params: given.values, Defaults: at.params, Account: x.account, UID: x.uid, NoFuse: x.noFuse, FromStep: x.fromStep, Only: x.only, Except: x.except}
 	got, err := e.Explain(ctx, run, x.facts)
 	if err != nil {
 		return err

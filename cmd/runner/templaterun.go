@@ -46,6 +46,7 @@ type templateRun struct {
 	check, noFuse        bool
 	diff                 bool
 	fromStep             int
+	only, except         []string
 	account              string
 	uid                  int64
 	parallel             int
@@ -86,6 +87,8 @@ func (r *templateRun) where(c *cobra.Command) {
 	fs.Int64Var(&r.uid, "uid", 0, "what it reads as grant.uid (default: the param uid)")
 	fs.BoolVar(&r.noFuse, "no-fuse", false, "send each step by itself instead of all that can go together")
 	fs.IntVar(&r.fromStep, "from-step", 0, "skip the steps before this one")
+	fs.StringSliceVar(&r.only, "tags", nil, "run only the steps with one of these tags, and those tagged always")
+	fs.StringSliceVar(&r.except, "skip-tags", nil, "skip the steps with one of these tags")
 }
 
 func (r *templateRun) run(ctx context.Context, name string) error {
@@ -128,7 +131,7 @@ func (r *templateRun) run(ctx context.Context, name string) error {
 		return err
 	}
 	e.Node = nodeName()
-	run := engine.AdHoc{Template: t, Params: given.values, Account: r.account, UID: r.uid, NoFuse: r.noFuse, FromStep: r.fromStep, Diff: r.diff}
+	run := engine.AdHoc{Template: t, Params: given.values, Account: r.account, UID: r.uid, NoFuse: r.noFuse, FromStep: r.fromStep, Only: r.only, Except: r.except, Diff: r.diff}
 	if r.check {
 		run.Mode = transport.Check
 	}

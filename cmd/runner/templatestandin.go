@@ -15,6 +15,9 @@ func (r *templateRun) standIn(t *template.Template, at runTarget, given givenPar
 	if n := len(numbered(t.Steps)); r.fromStep < 0 || r.fromStep > n {
 		return usagef("--from-step is %d: %s has %s", r.fromStep, name, plural(n, "step"))
 	}
+	if err := r.knownTags(t, name); err != nil {
+		return err
+	}
 	account, _ := given.values["username"].(string)
 	if r.account != "" {
 		account = r.account
@@ -35,6 +38,27 @@ func (r *templateRun) standIn(t *template.Template, at runTarget, given givenPar
 	}
 	if len(lack) > 0 {
 		return usagef("%s reads %s, and without a grant there is none: give %s", name, strings.Join(lack, " and "), strings.Join(give, " "))
+	}
+	return nil
+}
+
+// knownTags refuses tags that no step has: they would select nothing, or leave
+// nothing out.
+func (r *templateRun) knownTags(t *template.Template, name string) error {
+	known := []string{"always"}
+	for _, s := range everyStep(t.Steps) {
+		known = append(known, s.Tags...)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	for _, tag := range slices.Concat(r.only, r.except) {
+		if slices.Contains(known, tag) {
+			continue
+		}
+		if near := lang.Similar(tag, known); near != "" {
+			return usagef("no step of %s has the tag %q; did you mean %q?", name, tag, near)
+		}
+		return usagef("no step of %s has the tag %q; there is %s", name, tag, lang.Words(known))
 	}
 	return nil
 }

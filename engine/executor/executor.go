@@ -120,6 +120,9 @@ type Run struct {
 	NoFuse   bool // a batch for each step
 	FromStep int  // skip steps before this number
 	Diff     bool // have the steps tell what objects were and are
+	// Only and Except select steps by their tags and those of the blocks around
+	// them: with Only those that have one of it, and those tagged always.
+	Only, Except []string
 
 	// Record is told of changes. nil: they are kept in the Result only, and what
 	// an object was before is what its step said before it acted.
@@ -197,6 +200,7 @@ func newRun(r Run) *run {
 		x.Observe = silent{}
 	}
 	x.number(r.Steps)
+	x.choose(r.Steps, nil)
 	x.res.Total = x.total
 	return x
 }

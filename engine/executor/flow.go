@@ -27,6 +27,7 @@ type run struct {
 	opened    []*frame                  // in order
 	files     map[*template.Step]*frame // by the step that includes them
 	numbering *frame                    // the file whose steps are being numbered
+	unchosen  map[*template.Step]string // why steps are left out by their tags
 	rootNames map[string]*named         // those of the template itself
 	taken     map[string]bool           // accounts whose earlier programs were ended
 	probed    bool
@@ -106,6 +107,10 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 		st := steps[i]
 		if failure != nil && !onFailure(st) {
 			x.skipAll([]*template.Step{st}, x.before())
+			continue
+		}
+		if why := x.unchosen[st]; why != "" {
+			x.skip(st, why)
 			continue
 		}
 		if x.idle(st) {

@@ -25,7 +25,7 @@ func values(outputs []module.Field, r StepResult, facts map[string]string, stdou
 	v := map[string]any{
 		"rc": int64(r.RC), "stdout": stdout, "stderr": stderr, "stdout_lines": lines,
 		"changed": r.Status == Changed, "failed": r.Status == Failed, "skipped": r.Status == Skipped, "ran": ran,
-		"attempts": int64(r.Attempts), "msg": r.Message, "duration_ms": r.Ended.Sub(r.Started).Milliseconds(),
+		"attempts": int64(r.Attempts), "msg": r.Message, "started_at": r.Started.UTC(), "duration_ms": r.Ended.Sub(r.Started).Milliseconds(),
 	}
 	if lines == nil {
 		v["stdout_lines"] = []any{}

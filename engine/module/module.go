@@ -142,6 +142,7 @@ var Common = []Field{
 	{Name: "ran", Type: lang.Bool, Doc: "the step ran"},
 	{Name: "attempts", Type: lang.Int, Doc: "how often the body ran"},
 	{Name: "msg", Type: lang.String, Doc: "what the module says about it"},
+	{Name: "started_at", Type: lang.Time, Doc: "when it began; the year 1 when skipped"},
 	{Name: "duration_ms", Type: lang.Int, Doc: "milliseconds from begin to end"},
 }
 

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"runner/engine/lang"
+	"runner/engine/secret"
 )
 
 // Everything an author may write in a template, but for the arguments of
@@ -61,12 +62,14 @@ var paramTable = lang.Table{Name: "param", Doc: "A value that the template takes
 	{Name: "pattern", Is: lang.FixedText, Doc: "regular expression (RE2) that a string or path matches as a whole", Example: "type: string\npattern: '[a-z][a-z0-9-]*'\ndefault: web"},
 	{Name: "min", Is: lang.Whole(math.MinInt64, math.MaxInt64), Doc: "least value of an int; least length of a string, path or list", Example: "type: int\nmin: 1\ndefault: 3"},
 	{Name: "max", Is: lang.Whole(math.MinInt64, math.MaxInt64), Doc: "most, likewise", Example: "type: string\nmax: 20\ndefault: web"},
+	{Name: "from", Is: lang.OneWord(fromCredential, fromRequest, fromGrant), Else: "a request or the credential", Doc: "who alone may set it: the credential, so that a requester cannot; a request; or nobody, so that it always is its default (grant)", Example: "type: list\ndefault: []\nfrom: credential"},
 	{Name: "generate", Is: lang.MapBy("generate"), Doc: "a secret that nobody gives is made; not in delete templates", Example: "type: secret\ngenerate: {length: 24}"},
 }}
 
 var generateTable = lang.Table{Name: "generate", Doc: "How a secret param is made", Keys: []lang.Key{
-	{Name: "length", Is: lang.Whole(8, 256), Default: "24", Doc: "number of characters", Example: "length: 32"},
+	{Name: "length", Is: lang.Whole(secret.MinLength, secret.MaxLength), Default: "24", Doc: "number of characters", Example: "length: 32"},
 	{Name: "classes", Is: lang.Each(lang.OneWord(classes...)), Default: "[lower, upper, digit, symbol]", Doc: "what it is made of; at least one of each is used", Example: "classes: [lower, digit]"},
+	{Name: "exclude", Is: lang.FixedText, Doc: "characters that are left out, such as those that people take for another", Example: "exclude: '0O1lI'"},
 }}
 
 var loopTable = lang.Table{Name: "loop_control", Doc: "How the element of a loop is named and shown", Keys: []lang.Key{
@@ -108,7 +111,7 @@ var stepTable = lang.Table{Name: "step", Doc: "An entry of steps, block, rescue,
 	{Name: "on_error", Is: lang.OneWord("fail", "continue"), Default: "fail", Doc: "what follows when it fails: fail ends the template or goes to rescue, continue goes on", Example: "name: Nice to have\non_error: continue\nshell: test -d /nowhere\nchanged_when: false"},
 	{Name: "become", Is: asAccount, Else: "the template's", Doc: "account that it runs as; false: the login account", Example: "name: As ourselves\nbecome: false\nshell: id -un\nchanged_when: false"},
 	{Name: "no_log", Is: lang.Flag, Default: "false", Doc: "keep what it prints out of the log", Example: "name: Read quietly\nno_log: true\nshell: cat /etc/debian_version\nchanged_when: false"},
-	{Name: "tags", Is: lang.Each(lang.FixedText), Doc: "words about the step; no_access marks the one after which nobody can use the account any more", Example: "name: End its sessions\ntags: [no_access]\nkill_sessions: {uid: '{{ grant.uid }}'}"},
+	{Name: "tags", Is: lang.Each(lang.FixedText), Doc: "words about the step, by which template run --tags and --skip-tags select, also all steps of a block; a grant runs every step; no_access marks the one after which nobody can use the account any more", Example: "name: End its sessions\ntags: [no_access]\nkill_sessions: {uid: '{{ grant.uid }}'}"},
 	{Name: "undo", Is: lang.Program, In: []string{moduleStep}, Doc: "script that takes back what a script did; it runs also when that was cut off half way or before it did anything, so it has to bear both, and it cannot use secrets; shell, command and script need it unless changed_when is false", Example: "name: Mark the machine\nshell: touch /run/marked\nundo: rm -f /run/marked"},
 	{Name: "include", Is: lang.MapBy("include"), Need: true, In: []string{includeStep}, Doc: "runs the steps of another file; they see its params and results, and grant, device and created", Example: "name: Say who may come in\ninclude:\n  file: common/message.yaml\n  params: {text: '{{ grant.account }}'}"},
 	{Name: "block", Is: steps, Need: true, In: []string{blockStep}, Doc: "steps that share when, become and on_error", Example: "block:\n  - {name: First, debug: first}\n  - {name: Second, debug: second}"},

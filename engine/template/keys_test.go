@@ -140,7 +140,7 @@ func resolves(t *testing.T, tpl *Template) {
 		}
 	}
 	env := lang.Env{"grant": map[string]any{"account": "jit-x", "id": "g-1"}, "device": map[string]any{}}
-	made := func(n int, _ []string) (secret.Value, error) { return secret.New(strings.Repeat("x", n)), nil }
+	made := func(g Generate) (secret.Value, error) { return secret.New(strings.Repeat("x", g.Length)), nil }
 	if _, err := tpl.Resolve(nil, given, env, made); err != nil {
 		t.Errorf("%v\n%s", err, tpl.Body)
 	}

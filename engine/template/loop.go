@@ -56,6 +56,10 @@ func (l *loader) loop(f *lang.Fields, s *Step, scope lang.Scope, guarded guard) 
 	if label := c.Take("label"); label != nil {
 		s.Loop.Label = l.value(label, lang.String, scope, guarded)
 	}
+	if control.Get("parallel") != nil {
+		c.Skip("parallel")
+		l.Add(c.Key("parallel"), "no-effect", "the elements of a loop are done one after the other: a device has one shell for the steps, and one writer for its accounts; leave parallel out, all of them go there in one batch in any case")
+	}
 	c.End()
 	return scope
 }

@@ -7,12 +7,21 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strings"
 
 	"runner/engine/lang"
+	"runner/engine/secret"
 )
 
 // paramTypes are the words an author may write as a type.
 var paramTypes = []string{"string", "int", "bool", "float", "duration", "time", "path", "list", "map", "secret", "enum"}
+
+// Who alone may set a param.
+const (
+	fromCredential = "credential"
+	fromRequest    = "request"
+	fromGrant      = "grant" // nobody: it is its default
+)
 
 var simpleTypes = map[string]lang.Type{
 	"string": lang.String, "int": lang.Int, "bool": lang.Bool, "float": lang.Float, "duration": lang.Duration,
@@ -58,8 +67,12 @@ func (l *loader) param(e lang.Entry, scope lang.Scope) Param {
 	p.Optional = f.Bool("optional")
 	l.limits(f, &p, word)
 	l.generate(f, &p)
+	p.From = f.Enum("from")
 	if d := f.Take("default"); d != nil && e.Value.Kind == lang.MapNode {
 		l.paramDefault(f, d, &p, scope, len(l.Problems) == before)
+	}
+	if p.From == fromGrant && f.Node.Get("default") == nil && p.Generate == nil {
+		l.Add(f.Key("from"), "missing-key", "nobody sets %s (from: grant), so it needs a default, for example: default: '{{ grant.account }}'", f.What)
 	}
 	f.End()
 	return p
@@ -149,6 +162,13 @@ func (l *loader) generate(f *lang.Fields, p *Param) {
 	p.Generate = &Generate{
 		Length:  int(g.Int("length")),
 		Classes: g.Enums("classes"),
+		Exclude: g.String("exclude", ""),
+	}
+	if n.Get("exclude") != nil {
+		spec := secret.Spec{Length: max(p.Generate.Length, secret.MinLength), Classes: p.Generate.Classes, Exclude: p.Generate.Exclude}
+		if _, err := secret.Generate(spec); err != nil {
+			l.Add(g.Key("exclude"), "wrong-value", "%s", strings.TrimPrefix(err.Error(), "secret: "))
+		}
 	}
 	g.End()
 	if p.Optional {

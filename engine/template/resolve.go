@@ -17,9 +17,8 @@ import (
 	"runner/engine/secret"
 )
 
-// Generator makes a secret of length characters, with at least one of each
-// class (lower, upper, digit, symbol).
-type Generator func(length int, classes []string) (secret.Value, error)
+// Generator makes a secret as a param says.
+type Generator func(Generate) (secret.Value, error)
 
 // ParamsError is everything that is wrong with the params given to a template.
 type ParamsError struct {
@@ -104,7 +103,7 @@ func (p *Param) Origin(defaults map[string]*lang.Value, given map[string]any) st
 		return Generated
 	case given[p.Name] != nil:
 		return Absent
-	case defaults[p.Name] != nil:
+	case defaults[p.Name] != nil && p.From != fromRequest && p.From != fromGrant:
 		return FromCredential
 	case p.Default != nil:
 		return FromTemplate
@@ -159,7 +158,7 @@ func (r *resolver) param(p *Param) (v any, why string) {
 		case p.Generate != nil && r.generate == nil:
 			return nil, "is a secret that has to be given: none can be made here"
 		case p.Generate != nil:
-			s, err := r.generate(p.Generate.Length, p.Generate.Classes)
+			s, err := r.generate(*p.Generate)
 			if err != nil {
 				return nil, "could not be made: " + err.Error()
 			}
@@ -187,7 +186,7 @@ func (r *resolver) source(p *Param) (v any, found bool, why string) {
 	if v, ok := r.given[p.Name]; ok && v != nil {
 		return nil, false, ""
 	}
-	if d := r.defaults[p.Name]; d != nil {
+	if d := r.defaults[p.Name]; d != nil && p.From != fromRequest && p.From != fromGrant {
 		if p.Type.Kind == lang.SecretKind {
 			return nil, false, inClear
 		}
@@ -201,6 +200,27 @@ func (r *resolver) source(p *Param) (v any, found bool, why string) {
 	return nil, false, ""
 }
 
+// MaySet says which of the params in given a request may not set.
+func (t *Template) MaySet(given map[string]any) error {
+	var ps []ParamProblem
+	for i := range t.Params {
+		p := &t.Params[i]
+		if given[p.Name] == nil {
+			continue
+		}
+		switch p.From {
+		case fromCredential:
+			ps = append(ps, ParamProblem{p.Name, fmt.Sprintf("param %q is set by the credential alone; leave it out", p.Name)})
+		case fromGrant:
+			ps = append(ps, ParamProblem{p.Name, fmt.Sprintf("param %q is made from the grant; leave it out", p.Name)})
+		}
+	}
+	if len(ps) == 0 {
+		return nil
+	}
+	return &ParamsError{Template: string(t.Kind) + "/" + t.Name, Problems: ps}
+}
+
 // inClear is what is wrong with a secret that a credential holds.
 const inClear = "is a secret and stands in the credential in clear; take it out there, and give it with the request"
 
@@ -208,6 +228,12 @@ const inClear = "is a secret and stands in the credential in clear; take it out 
 func (p *Param) fixed(v *lang.Value) string {
 	if p.Type.Kind == lang.SecretKind {
 		return inClear
+	}
+	switch p.From {
+	case fromRequest:
+		return "is given with the request alone; take it out of the credential"
+	case fromGrant:
+		return "is made from the grant; take it out of the credential"
 	}
 	x, ok := constant(v)
 	if !ok {

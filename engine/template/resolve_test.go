@@ -57,8 +57,8 @@ func loaded(t *testing.T, text string) *Template {
 }
 
 // made is a generator whose secrets say how they were made.
-func made(length int, classes []string) (secret.Value, error) {
-	return secret.New(strings.Join(classes, "+") + strings.Repeat("x", length)), nil
+func made(g Generate) (secret.Value, error) {
+	return secret.New(strings.Join(g.Classes, "+") + strings.Repeat("x", g.Length)), nil
 }
 
 // revealed turns secrets into text so that values can be compared.
@@ -221,7 +221,7 @@ func TestASecretThatStandsInACredentialIsRefused(t *testing.T) {
 func TestSecretsAreMadeOnlyWhenNobodyGaveThem(t *testing.T) {
 	t.Parallel()
 	tmpl := loaded(t, paramsText)
-	fail := func(int, []string) (secret.Value, error) { return secret.Value{}, errors.New("no entropy") }
+	fail := func(Generate) (secret.Value, error) { return secret.Value{}, errors.New("no entropy") }
 	if _, err := tmpl.Resolve(nil, map[string]any{"must": "x", "password": "given"}, grantEnv(), fail); err != nil {
 		t.Error(err)
 	}
@@ -280,6 +280,32 @@ func TestARemovalResolvesWhenNothingOfTheCreationIsKnown(t *testing.T) {
 		env["params"] = got
 		if runs, err := tmpl.Steps[0].When.Eval(env); err != nil || runs != c.runs {
 			t.Errorf("%v: when is %v (%v), want %v", c.outputs, runs, err, c.runs)
+		}
+	}
+}
+
+func TestWhoMaySetAParam(t *testing.T) {
+	t.Parallel()
+	tpl := loaded(t, "schema: runner/v1\nkind: create\nname: t\nplatform: linux\nremoval: t\nsteps: [{name: One, debug: one}]\nparams:\n  sudo: {type: string, default: none, from: credential}\n  why: {type: string, optional: true, from: request}\n  home: {type: path, default: '/home/{{ grant.account }}', from: grant}\n")
+	err := tpl.MaySet(map[string]any{"sudo": "ALL", "why": "x", "home": "/root"})
+	want := "template create/t:\n  param \"sudo\" is set by the credential alone; leave it out\n  param \"home\" is made from the grant; leave it out"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+	if err := tpl.MaySet(map[string]any{"why": "x", "sudo": nil}); err != nil {
+		t.Error(err)
+	}
+	defaults := map[string]*lang.Value{"sudo": lang.Constant("own"), "why": lang.Constant("own"), "home": lang.Constant("/own")}
+	got, err := tpl.Resolve(defaults, nil, grantEnv(), made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]any{"sudo": "own", "why": "", "home": "/home/jitabc"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for i, want := range []string{"", "request alone", "from the grant"} {
+		if why := tpl.Params[i].fixed(lang.Constant("/own")); (want == "") != (why == "") || !strings.Contains(why, want) {
+			t.Errorf("%s: %q", tpl.Params[i].Name, why)
 		}
 	}
 }

@@ -66,6 +66,7 @@ type Param struct {
 	Path     bool        // strings only: must be an absolute path
 	Min, Max *int64      // int: value; string, list: length
 	Generate *Generate   // secrets only: made when absent
+	From     string      // who alone may set it: credential, request or grant; empty: a request or the credential
 	Pos      lang.Pos
 }
 
@@ -73,6 +74,7 @@ type Param struct {
 type Generate struct {
 	Length  int      // default 24
 	Classes []string // of lower, upper, digit, symbol; at least one of each is used
+	Exclude string   // characters that are left out
 }
 
 // Var is a value that is evaluated once, before the steps, and kept with the grant.
