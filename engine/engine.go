@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"time"
 
 	"runner/engine/grant"
@@ -102,7 +103,7 @@ type Templates interface {
 	Get(kind template.Kind, name string) (*template.Template, error)
 }
 
-// Engine moves grants. All fields are required but Progress.
+// Engine moves grants. All fields are required but Progress and Jitter.
 type Engine struct {
 	Store     Store
 	Node      string // id under which this process claims jobs
@@ -115,6 +116,8 @@ type Engine struct {
 	Log       *slog.Logger
 	// Progress is told about the steps of the jobs that this engine runs.
 	Progress func(Progress)
+	// Jitter, in [0,1), spreads the attempts at removals. nil: random.
+	Jitter func() float64
 }
 
 // Progress is one thing that happened to a job under way, for a person to see.
@@ -164,6 +167,13 @@ func (e *Engine) newID(prefix string) string {
 	var r [10]byte
 	_, _ = rand.Read(r[:]) // never fails
 	return grant.NewID(prefix, e.Now(), r)
+}
+
+func (e *Engine) jitter() float64 {
+	if e.Jitter != nil {
+		return e.Jitter()
+	}
+	return mathrand.Float64() //nolint:gosec // spreads attempts, hides nothing
 }
 
 func (e *Engine) say(p Progress) {

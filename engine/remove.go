@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -232,7 +231,7 @@ func (w *work) again(ctx context.Context, cause error, blockedBy string, receipt
 		return err
 	}
 	return w.settle(ctx, func(c *grant.Case) error {
-		return c.Retry(w.fence, w.e.Now(), why, w.log.Text(blockedBy), receipt, rand.Float64()) //nolint:gosec // jitter
+		return c.Retry(w.fence, w.e.Now(), why, w.log.Text(blockedBy), receipt, w.e.jitter())
 	})
 }
 

@@ -55,26 +55,38 @@ func (e *Engine) RunJob(ctx context.Context, id string) (grant.Case, error) {
 func (w *work) run(ctx context.Context) (grant.Case, error) {
 	w.mask = &secret.Mask{}
 	w.log = journal.New(w.e.Store, w.exec.ID, w.mask, journal.Options{}) //nolint:contextcheck // a log is written to its end also when ctx is over
+	defer w.closeLog(ctx)
 	w.obs = newObserver(w)
-	if err := w.e.Store.PutExecution(ctx, w.fence, w.exec); err != nil {
-		w.closeLog(ctx)
-		return w.c, err
-	}
-	var err error
-	switch w.job.Kind {
-	case grant.Create, grant.Elevate:
-		err = w.forward(ctx)
-	case grant.Delete, grant.Revert:
-		err = w.remove(ctx)
-	case grant.Renew:
-		err = w.renew(ctx)
+	err := w.e.Store.PutExecution(ctx, w.fence, w.exec)
+	if err == nil {
+		switch w.job.Kind {
+		case grant.Create, grant.Elevate:
+			err = w.forward(ctx)
+		case grant.Delete, grant.Revert:
+			err = w.remove(ctx)
+		case grant.Renew:
+			err = w.renew(ctx)
+		}
 	}
 	w.closeLog(ctx)
-	if errors.Is(err, grant.ErrLeaseLost) {
+	switch {
+	case errors.Is(err, grant.ErrLeaseLost):
 		w.e.Log.Warn("another worker took the job over", slog.String("job", w.job.ID), slog.String("execution", w.exec.ID))
+	case err != nil:
+		err = w.handBack(ctx, err)
 	}
 	c, lerr := w.e.Store.Case(context.WithoutCancel(ctx), w.c.Grant.ID)
 	return c, errors.Join(err, lerr)
+}
+
+// handBack takes the job away from this process, which cannot go on with it but
+// lives: nobody else would.
+func (w *work) handBack(ctx context.Context, cause error) error {
+	err := w.settle(ctx, func(c *grant.Case) error { return c.Interrupted(w.fence, w.e.Now()) })
+	if errors.Is(err, grant.ErrLeaseLost) {
+		err = nil // its end is stored
+	}
+	return errors.Join(cause, err)
 }
 
 // ended writes what became of the execution. It is called before the state of

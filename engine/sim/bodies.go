@@ -1,0 +1,469 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"runner/engine/transport"
+)
+
+// call is a body that runs: what it was given, and what it says.
+type call struct {
+	m     *Machine
+	mode  transport.Mode
+	scope string // grant that the program works for
+	args  map[string]string
+	half  bool // it is killed in the middle
+
+	out     map[string]string
+	states  [][2]string // index and state, in the order in which they were said
+	changed bool
+	rc      int
+}
+
+func (c *call) fail(format string, args ...any) {
+	c.rc = 1
+	c.out["msg"] = fmt.Sprintf(format, args...)
+}
+
+func (c *call) state(i int, text string) {
+	c.states = append(c.states, [2]string{strconv.Itoa(i), text})
+}
+func (c *call) num(name string) int64 { n, _ := strconv.ParseInt(c.args[name], 10, 64); return n }
+func (c *call) list(name string) []string {
+	return strings.FieldsFunc(c.args[name], func(r rune) bool { return r == '\n' })
+}
+func (c *call) apply() bool { return c.mode == transport.Apply }
+
+// moment reads an expiry: zero is never. Days are rounded up, as shadow does.
+func (c *call) moment(name string, days bool) time.Time {
+	switch text := c.args[name]; text {
+	case "", "never":
+		return time.Time{}
+	case "past":
+		return time.Unix(86400, 0)
+	default:
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			c.fail("%s: %v", name, err)
+			return time.Unix(86400, 0)
+		}
+		if days && !t.Truncate(24*time.Hour).Equal(t) {
+			t = t.Truncate(24 * time.Hour).Add(24 * time.Hour)
+		}
+		return t
+	}
+}
+
+// bodies are the Linux modules as their documentation describes them.
+var bodies = map[string]func(*call){
+	"surface": (*call).surface, "user": (*call).user, "user_info": (*call).userInfo, "password": (*call).password,
+	"group_member": (*call).groupMember, "authorized_key": (*call).authorizedKey, "sudoers": (*call).sudoers,
+	"kill_sessions": (*call).killSessions, "user_leftovers": (*call).userLeftovers,
+}
+
+func (c *call) surface() {
+	m, name, uid := c.m, c.args["name"], c.num("uid")
+	var items []string
+	add := func(kind, what string) { items = append(items, kind+"\t"+what) }
+	free := true
+	if a := m.accounts[name]; a != nil {
+		add("passwd", fmt.Sprintf("%s:uid=%d", name, a.UID))
+		if !a.Half {
+			add("shadow", name)
+		}
+	}
+	for n, a := range m.accounts {
+		if a.UID == uid {
+			free = false
+			if n != name {
+				add("passwd", fmt.Sprintf("%s:uid=%d", n, uid))
+			}
+		}
+	}
+	for g, members := range m.groups {
+		if members[name] {
+			add("group-member", g)
+		}
+	}
+	if _, ok := m.homes[name]; ok {
+		add("home", "/home/"+name)
+	}
+	for f, r := range m.sudoers {
+		if r.account == name {
+			add("sudoers", "/etc/sudoers.d/"+f)
+		}
+	}
+	for _, p := range m.procs {
+		if p.UID == uid {
+			free = false
+			add("process", fmt.Sprintf("%d %s", p.PID, p.Command))
+		}
+	}
+	for f, u := range m.files {
+		if u == uid {
+			free = false
+			add("file", f)
+		}
+	}
+	slices.Sort(items)
+	c.out["items"], c.out["uid_free"] = strings.Join(items, "\n"), strconv.FormatBool(free)
+	c.out["clock"] = strconv.FormatInt(m.now().Unix(), 10)
+}
+
+func (c *call) userInfo() {
+	m, name, uid := c.m, c.args["name"], c.num("uid")
+	c.out["by_uid_name"] = m.holder(uid)
+	a := m.accounts[name]
+	in := slices.ContainsFunc(m.procs, func(p Process) bool { return p.UID == uid || a != nil && p.UID == a.UID })
+	c.out["logged_in"] = strconv.FormatBool(in && c.args["brief"] != "true")
+	c.out["exists"], c.out["name"] = strconv.FormatBool(a != nil), name
+	c.out["uid"], c.out["locked"] = strconv.FormatInt(uid, 10), "false"
+	if a == nil {
+		return
+	}
+	c.out["uid"], c.out["gid"], c.out["home"] = strconv.FormatInt(a.UID, 10), strconv.FormatInt(a.UID, 10), "/home/"+name
+	c.out["locked"], c.out["expires"], c.out["comment"] = strconv.FormatBool(a.Locked), "never", a.Comment
+	if !a.Expires.IsZero() {
+		c.out["expires"] = a.Expires.UTC().Format(time.RFC3339)
+	}
+}
+
+func (c *call) user() {
+	m, name, uid := c.m, c.args["name"], c.num("uid")
+	a := m.accounts[name]
+	say := func() {
+		a := m.accounts[name]
+		c.out["exists"], c.out["home"], c.out["uid"] = strconv.FormatBool(a != nil), "/home/"+name, c.args["uid"]
+		if a == nil {
+			c.state(0, "absent")
+			return
+		}
+		c.state(0, fmt.Sprintf("uid=%d", a.UID))
+		c.out["uid"], c.out["gid"], c.out["locked"] = strconv.FormatInt(a.UID, 10), strconv.FormatInt(a.UID, 10), strconv.FormatBool(a.Locked)
+	}
+	say()
+	if c.mode == transport.Probe {
+		return
+	}
+	if c.args["state"] == "absent" {
+		c.userRemove(a, name, uid)
+		say()
+		return
+	}
+	switch {
+	case a != nil && uid > 0 && a.UID != uid:
+		c.fail("account %s exists with uid %d, not %d", name, a.UID, uid)
+	case a == nil && c.args["exists"] == "require":
+		c.fail("there is no account %s", name)
+	case a == nil:
+		c.userCreate(name, uid)
+	case c.args["exists"] == "adopt":
+	case c.args["exists"] == "update" || c.args["exists"] == "require":
+		c.userUpdate(a)
+	default:
+		c.fail("account %s exists already, with uid %d", name, a.UID)
+	}
+	say()
+}
+
+func (c *call) userCreate(name string, uid int64) {
+	m := c.m
+	if by := m.holder(uid); by != "" {
+		c.fail("uid %d belongs to %s already", uid, by)
+		return
+	}
+	if _, is := m.homes[name]; is {
+		c.fail("/home/%s exists already: it is not adopted as a home", name)
+		return
+	}
+	until := c.moment("expires", true)
+	c.changed = true
+	if !c.apply() || c.rc != 0 {
+		return
+	}
+	m.accounts[name] = &Account{UID: uid, Owner: c.scope, Comment: c.args["comment"], Expires: until, Keys: map[string]time.Time{}, Half: c.half}
+	if until.IsZero() {
+		m.wrong("account %s of %s never expires by itself", name, c.scope)
+	}
+	if !c.half {
+		m.homes[name] = uid
+	}
+}
+
+func (c *call) userUpdate(a *Account) {
+	was := *a
+	now := was
+	if c.args["comment"] != "" {
+		now.Comment = c.args["comment"]
+	}
+	if c.args["shell"] != "" {
+		now.Shell = c.args["shell"]
+	}
+	if c.args["expires"] != "" {
+		now.Expires = c.moment("expires", true)
+	}
+	if c.args["locked"] != "" {
+		now.Locked = c.args["locked"] == "true"
+	}
+	c.changed = now.Comment != was.Comment || now.Shell != was.Shell || !now.Expires.Equal(was.Expires) || now.Locked != was.Locked
+	if c.apply() && c.rc == 0 {
+		if c.changed && a.Owner != c.scope {
+			c.m.wrong("%s changed an account of %s", c.scope, a.Owner)
+		}
+		if !c.half {
+			*a = now
+		}
+	}
+}
+
+func (c *call) userRemove(a *Account, name string, uid int64) {
+	m := c.m
+	switch by := m.holder(uid); {
+	case a != nil && a.UID != uid:
+		c.fail("account %s has uid %d, not %d: it is another account and stays", name, a.UID, uid)
+		return
+	case a == nil && by != "":
+		c.fail("there is no account %s, but uid %d belongs to %s", name, uid, by)
+		return
+	}
+	_, home := m.homes[name]
+	home = home && m.homes[name] == uid
+	member := false
+	for _, g := range m.groups {
+		member = member || g[name]
+	}
+	if a == nil && !home && !member {
+		return
+	}
+	c.changed = true
+	if !c.apply() {
+		return
+	}
+	c.kill(uid)
+	if slices.ContainsFunc(m.procs, func(p Process) bool { return p.UID == uid }) {
+		c.fail("processes of %s do not end", name)
+		return
+	}
+	if home {
+		delete(m.homes, name)
+	}
+	if c.half {
+		return
+	}
+	if a != nil && a.Owner != c.scope {
+		m.wrong("%s deleted account %s of %s", c.scope, name, a.Owner)
+	}
+	delete(m.accounts, name)
+	for _, g := range m.groups {
+		delete(g, name)
+	}
+}
+
+func (c *call) password() {
+	a := c.m.accounts[c.args["user"]]
+	say := func() {
+		if a == nil || a.Password == "" {
+			c.state(0, "absent")
+		} else {
+			c.state(0, "set")
+		}
+	}
+	say()
+	if c.mode == transport.Probe {
+		return
+	}
+	if a == nil {
+		c.fail("there is no account %s in /etc/passwd", c.args["user"])
+		return
+	}
+	c.changed = true
+	if c.apply() && !c.half {
+		a.Password = c.args["password"]
+		say()
+	}
+}
+
+func (c *call) groupMember() {
+	m, name := c.m, c.args["user"]
+	say := func() {
+		for i, g := range c.list("groups") {
+			if m.groups[g][name] {
+				c.state(i, "member")
+			} else {
+				c.state(i, "absent")
+			}
+		}
+	}
+	say()
+	if c.mode == transport.Probe {
+		return
+	}
+	in := c.args["state"] != "absent"
+	var missing, did []string
+	for _, g := range c.list("groups") {
+		if m.groups[g] == nil {
+			missing = append(missing, g)
+		}
+	}
+	c.out["missing"] = strings.Join(missing, "\n")
+	if len(missing) > 0 && in {
+		c.fail("there is no group %s", strings.Join(missing, " "))
+		return
+	}
+	if in && m.accounts[name] == nil {
+		c.fail("there is no account %s", name)
+		return
+	}
+	for _, g := range c.list("groups") {
+		if m.groups[g] == nil || m.groups[g][name] == in {
+			continue
+		}
+		if c.half && len(did) > 0 {
+			return
+		}
+		did, c.changed = append(did, g), true
+		if c.apply() {
+			if in {
+				m.groups[g][name] = true
+			} else {
+				delete(m.groups[g], name)
+			}
+		}
+	}
+	c.out["added"] = strings.Join(did, "\n")
+	if c.changed {
+		say()
+	}
+}
+
+func (c *call) authorizedKey() {
+	a := c.m.accounts[c.args["user"]]
+	words := strings.Fields(c.args["key"])
+	key := strings.Join(words[:min(2, len(words))], " ")
+	say := func() {
+		until, is := time.Time{}, false
+		if a != nil {
+			until, is = a.Keys[key]
+		}
+		if is {
+			c.state(0, "present "+until.UTC().Format(time.RFC3339))
+		} else {
+			c.state(0, "absent")
+		}
+	}
+	say()
+	if c.mode == transport.Probe {
+		return
+	}
+	_, is := map[string]time.Time{}[key]
+	if a != nil {
+		_, is = a.Keys[key]
+	}
+	if c.args["state"] == "absent" {
+		if c.changed = is; is && c.apply() {
+			delete(a.Keys, key)
+			say()
+		}
+		return
+	}
+	if a == nil {
+		c.fail("there is no account %s", c.args["user"])
+		return
+	}
+	until := c.moment("expires", false)
+	if c.changed = !is || !a.Keys[key].Equal(until); c.changed && c.apply() && !c.half {
+		if a.Keys == nil {
+			a.Keys = map[string]time.Time{}
+		}
+		a.Keys[key] = until
+		say()
+	}
+}
+
+func (c *call) sudoers() {
+	m, file := c.m, c.args["file"]
+	say := func() {
+		r := m.sudoers[file]
+		c.out["exists"] = strconv.FormatBool(r != nil)
+		if r == nil {
+			c.state(0, "absent")
+		} else {
+			c.state(0, r.text+" until "+r.until.UTC().Format(time.RFC3339))
+		}
+	}
+	say()
+	if c.mode == transport.Probe {
+		return
+	}
+	r := m.sudoers[file]
+	if c.args["state"] == "absent" {
+		if c.changed = r != nil; r != nil && c.apply() {
+			if r.owner != c.scope {
+				m.wrong("%s deleted the sudoers file %s of %s", c.scope, file, r.owner)
+			}
+			delete(m.sudoers, file)
+			say()
+		}
+		return
+	}
+	until, text := c.moment("not_after", false), strings.Join(c.list("rules"), "\n")
+	if c.changed = r == nil || r.text != text || !r.until.Equal(until); c.changed && c.apply() && !c.half && c.rc == 0 {
+		m.sudoers[file] = &rule{account: c.args["user"], text: text, until: until, owner: c.scope}
+		say()
+	}
+}
+
+// kill ends what can be ended.
+func (c *call) kill(uid int64) (killed, left []string) {
+	var stay []Process
+	for _, p := range c.m.procs {
+		switch {
+		case p.UID != uid:
+			stay = append(stay, p)
+		case p.Stubborn > 0:
+			p.Stubborn--
+			stay, left = append(stay, p), append(left, fmt.Sprintf("%d %s", p.PID, p.Command))
+		default:
+			killed = append(killed, fmt.Sprintf("%d %s", p.PID, p.Command))
+		}
+	}
+	c.m.procs = stay
+	return killed, left
+}
+
+func (c *call) killSessions() {
+	if c.mode != transport.Apply {
+		return
+	}
+	if a := c.m.accounts[c.m.holder(c.num("uid"))]; a != nil && a.Owner != c.scope {
+		c.m.wrong("%s ended the sessions of %s", c.scope, a.Owner)
+	}
+	killed, left := c.kill(c.num("uid"))
+	c.out["killed"], c.out["remaining"] = strings.Join(killed, "\n"), strings.Join(left, "\n")
+	c.changed = len(killed) > 0
+	if len(left) > 0 {
+		c.fail("processes of uid %d do not end: %s", c.num("uid"), strings.Join(left, ", "))
+	}
+}
+
+func (c *call) userLeftovers() {
+	var removed []string
+	for _, f := range slices.Sorted(maps.Keys(c.m.files)) {
+		if c.m.files[f] != c.num("uid") {
+			continue
+		}
+		removed, c.changed = append(removed, "file\t"+f), true
+		if c.apply() {
+			delete(c.m.files, f)
+			if c.half {
+				return
+			}
+		}
+	}
+	c.out["removed"] = strings.Join(removed, "\n")
+}

@@ -1,0 +1,73 @@
+package sim_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"runner/engine/sim"
+	"runner/engine/store"
+)
+
+// live runs the history of a seed on the reference store.
+func live(t *testing.T, kit *sim.Kit, seed uint64, bug sim.Bug) (wrong, log []string) {
+	t.Helper()
+	synctest.Test(t, func(*testing.T) {
+		w := sim.NewWorld(seed, kit, store.NewMemory(), bug)
+		wrong = w.Live()
+		log = w.Log()
+	})
+	return wrong, log
+}
+
+func newKit(t *testing.T) *sim.Kit {
+	t.Helper()
+	kit, err := sim.NewKit(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kit
+}
+
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// Histories of random grants, crashes, lost networks and people end with nothing
+// left behind, nothing wrongly deleted, and every open removal visible.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	kit := newKit(t)
+	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_HISTORIES", 100)
+	var next atomic.Int64
+	next.Store(int64(first))
+	for range runtime.GOMAXPROCS(0) {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			for {
+				seed := next.Add(1) - 1
+				if seed >= int64(first+n) || t.Failed() {
+					return
+				}
+				if wrong, log := live(t, kit, uint64(seed), sim.Bug{}); len(wrong) > 0 {
+					t.Errorf("seed %d:\n%s\n\n%s", seed, strings.Join(wrong, "\n"), strings.Join(log, "\n"))
+				}
+			}
+		})
+	}
+	_ = fmt.Sprint
+}

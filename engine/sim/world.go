@@ -1,0 +1,375 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/inventory"
+	"runner/engine/module"
+	"runner/engine/secret/seal"
+	"runner/engine/template"
+	"runner/templates"
+)
+
+// Kit is what all histories share: templates, inventory, a key.
+type Kit struct {
+	lib  *template.Library
+	set  *inventory.Set
+	mods *module.Registry
+	key  *seal.Key
+}
+
+// Names of the simulated world.
+var (
+	deviceNames = []string{"box", "crate"}
+	people      = []string{"ada", "bob", "eve"}
+	credentials = []string{"box-plain", "box-ops", "crate-ops"}
+)
+
+const documents = `schema: runner/v1
+kind: inventory
+name: Sim
+transport: ssh
+methods: [agent]
+host_keys: {policy: strict}
+---
+schema: runner/v1
+kind: device
+name: box
+address: 192.0.2.1
+platform: linux
+inventory: Sim
+host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJSAt7rtzDKrk4UZl5h0H/6WS7+bf5BU+b++2/wiMCN0"]
+uids: {first: 70000, last: 79999}
+---
+schema: runner/v1
+kind: device
+name: crate
+address: 192.0.2.2
+platform: linux
+inventory: Sim
+host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJSAt7rtzDKrk4UZl5h0H/6WS7+bf5BU+b++2/wiMCN0"]
+uids: {first: 70000, last: 79999}
+`
+
+const credentialText = `---
+schema: runner/v1
+kind: credential
+name: %s
+device: %s
+authentication: {user: jitadm, secret_from: {agent: env}}
+requesters: [ada, bob, eve]
+jit: {enabled: true, duration: 2m, max_duration: 1h, create: linux-user, delete: linux-user}
+params: {%s}
+`
+
+// NewKit reads the templates that are shipped, and an inventory of two devices.
+// dir is a folder for files.
+func NewKit(dir string) (*Kit, error) {
+	k := &Kit{}
+	var err error
+	if k.mods, err = module.Linux(); err != nil {
+		return nil, err
+	}
+	inv := filepath.Join(dir, "inventories")
+	if err := os.MkdirAll(inv, 0o700); err != nil {
+		return nil, err
+	}
+	text := documents + fmt.Sprintf(credentialText, "box-plain", "box", "") +
+		fmt.Sprintf(credentialText, "box-ops", "box", "groups: [ops, users], sudo: 'ALL=(ALL) NOPASSWD: ALL'") +
+		fmt.Sprintf(credentialText, "crate-ops", "crate", "groups: [ops]")
+	if err := os.WriteFile(filepath.Join(inv, "sim.yaml"), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	set, ps := inventory.Load(inv)
+	if err := ps.Err(); err != nil {
+		return nil, err
+	}
+	k.set = set
+	lib, ps := template.Open(dir, templates.FS, k.mods)
+	if err := ps.Err(); err != nil {
+		return nil, err
+	}
+	k.lib = lib
+	k.key, err = seal.Open(filepath.Join(dir, "key"))
+	return k, err
+}
+
+// Store is a store that histories run on.
+type Store interface {
+	engine.Store
+	// Die makes a node dead.
+	Die(node string)
+}
+
+// Bug is planted behind a seam, to see whether a history finds it. Its zero
+// value changes nothing.
+type Bug struct {
+	Store  func(engine.Store) engine.Store
+	Dialer func(engine.Dialer) engine.Dialer
+	Kit    func(Kit) Kit
+}
+
+// World is one history: devices, processes, people and what happens to them. It
+// lives in a bubble of testing/synctest.
+type World struct {
+	seed     uint64
+	kit      Kit
+	bug      Bug
+	store    Store
+	machines map[string]*Machine
+
+	mu    sync.Mutex
+	procs int
+	alive map[*Proc]bool
+	down  map[string]bool // devices that the network does not reach
+	slow  bool            // devices take seconds for a step
+	full  bool            // the disk of the store
+	log   []string        // what was done, for people
+	wrong []string        // what must never happen and did
+	given map[string]int  // how often the secret of a grant was handed out
+	end   time.Time       // of the time in which things happen
+	taken map[string]bool // accounts that people touched by hand
+}
+
+// NewWorld returns the world of a seed.
+func NewWorld(seed uint64, kit *Kit, s Store, bug Bug) *World {
+	w := &World{
+		seed: seed, kit: *kit, bug: bug, machines: map[string]*Machine{}, alive: map[*Proc]bool{}, down: map[string]bool{},
+		given: map[string]int{}, taken: map[string]bool{},
+	}
+	w.store = &watch{Store: s, w: w}
+	if bug.Kit != nil {
+		w.kit = bug.Kit(w.kit)
+	}
+	for _, name := range deviceNames {
+		w.machines[name] = NewMachine(name)
+	}
+	return w
+}
+
+func (w *World) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log = append(w.log, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (w *World) bad(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+}
+
+func (w *World) reachable(m *Machine) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.down[m.Name]
+}
+
+func (w *World) diskFull() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.full
+}
+
+func (w *World) slowness(p *Proc) time.Duration {
+	w.mu.Lock()
+	slow := w.slow
+	w.mu.Unlock()
+	if !slow {
+		return 0
+	}
+	return time.Duration(p.draw(4000)) * time.Millisecond
+}
+
+// connected notes a connection that a cut network ends.
+func (w *World) connected(c *conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.alive[c.p] = true
+}
+
+// late is how long a sent batch may be under way before the sender's system
+// gives up: see TCP_USER_TIMEOUT in transport/ssh.
+const late = 30 * time.Second
+
+// deliver brings a batch to its machine, where it runs.
+func (w *World) deliver(c *conn, p *program) {
+	d := time.Duration(c.p.draw(30)+1) * time.Millisecond
+	go func() {
+		for begin := time.Now(); ; {
+			time.Sleep(d)
+			if w.reachable(c.m) {
+				p.run()
+				return
+			}
+			if time.Since(begin) > late {
+				p.kill()
+				close(p.done)
+				return
+			}
+			d = time.Second
+		}
+	}()
+}
+
+// keyOf is the public key that a login uses.
+func (*World) keyOf(l engine.Login) string {
+	words := strings.Fields(l.PublicKey)
+	return strings.Join(words[:min(2, len(words))], " ")
+}
+
+// inside runs f as a process, and returns when it is over or the process dead.
+func (w *World) inside(p *Proc, f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if n := p.draw(40); n < 3 { // somebody presses Ctrl-C
+		time.AfterFunc(time.Duration(p.draw(5000))*time.Millisecond, cancel)
+	}
+	w.mu.Lock()
+	w.alive[p] = true
+	w.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	<-done
+	w.mu.Lock()
+	delete(w.alive, p)
+	w.mu.Unlock()
+	if p.isDead() {
+		return
+	}
+	if running, err := w.store.Running(context.Background()); err == nil {
+		for _, j := range running {
+			if j.Node == p.node {
+				w.bad("%s gave up job %s, which is still running for everybody else", p.node, j.ID)
+			}
+		}
+	}
+	p.Kill()
+}
+
+// proc starts a process that may meet with an accident.
+func (w *World) proc(rng *rand.Rand, name string) *Proc {
+	w.mu.Lock()
+	name = fmt.Sprintf("%s-%d", name, w.procs)
+	w.mu.Unlock()
+	p := w.start(name)
+	switch rng.IntN(8) {
+	case 0, 1:
+		p.killAt = 1 + rng.IntN(60)
+	case 2:
+		p.stopAt, p.stop = 1+rng.IntN(60), time.Duration(rng.IntN(180))*time.Second
+	case 3:
+		p.offset = time.Duration(rng.IntN(240)-120) * time.Second
+	}
+	return p
+}
+
+// cut takes a device off the network. Connections end on this side some time
+// later; the device notices nothing.
+func (w *World) cut(name string, for_ time.Duration, rng *rand.Rand) {
+	w.mu.Lock()
+	w.down[name] = true
+	w.mu.Unlock()
+	w.note("network of %s down for %s", name, for_)
+	notice := time.Duration(rng.IntN(45000)) * time.Millisecond
+	time.AfterFunc(notice, func() { w.reset(name, false) })
+	time.AfterFunc(for_, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.down[name] = false
+	})
+}
+
+// reset ends all connections to a device.
+func (w *World) reset(name string, noticed bool) {
+	w.mu.Lock()
+	var ends []*conn
+	for p := range w.alive {
+		p.mu.Lock()
+		for c := range p.conns {
+			if c.m.Name == name {
+				ends = append(ends, c)
+			}
+		}
+		p.mu.Unlock()
+	}
+	w.mu.Unlock()
+	for _, c := range ends {
+		c.end(noticed)
+	}
+}
+
+// watch is the store below all processes: it sees what is committed.
+type watch struct {
+	Store
+
+	w *World
+}
+
+func (s *watch) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error {
+	err := s.Store.Create(ctx, c, snaps)
+	if err != nil {
+		return err
+	}
+	s.w.checkCase(&c)
+	open, cerr := s.Store.Cases(context.WithoutCancel(ctx), grant.Filter{Requester: c.Grant.Requester, Credential: c.Grant.Credential, States: openStates})
+	if cerr == nil && len(open) > 1 {
+		s.w.bad("%s holds %d grants of %s at once", c.Grant.Requester, len(open), c.Grant.Credential)
+	}
+	return nil
+}
+
+func (s *watch) Change(ctx context.Context, id string, fn func(*grant.Case) error) error {
+	var is grant.Case
+	err := s.Store.Change(ctx, id, func(c *grant.Case) error {
+		if err := fn(c); err != nil {
+			return err
+		}
+		is = *c
+		is.Jobs, is.Events = slices.Clone(c.Jobs), slices.Clone(c.Events)
+		return nil
+	})
+	if err == nil {
+		s.w.checkCase(&is)
+	}
+	return err
+}
+
+var openStates = []string{string(grant.Requested), string(grant.WaitingApproval), string(grant.Creating), string(grant.Active), string(grant.Ending)}
+
+// checkCase holds what was committed against what may be.
+func (w *World) checkCase(c *grant.Case) {
+	g := &c.Grant
+	r := c.Removal()
+	for _, e := range c.Events {
+		w.note("    %s %s by %s %v", e.Grant, e.Action, e.Actor, e.Detail)
+	}
+	switch {
+	case r == nil:
+		w.bad("%s has no removal job", g.ID)
+	case !g.State.Final() && (r.State == grant.Done || r.State == grant.JobCancelled):
+		w.bad("%s is %s and its removal is %s", g.ID, g.State, r.State)
+	case g.State == grant.Removed && !g.Receipt.Empty():
+		w.bad("%s is removed with the receipt %+v", g.ID, g.Receipt)
+	}
+	if g.State.Final() {
+		for name, a := range w.machines[g.Device].Accounts() {
+			if a.Owner == g.ID {
+				w.bad("%s is %s and its account %s is on %s", g.ID, g.State, name, g.Device)
+			}
+		}
+	}
+}
