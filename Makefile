@@ -27,7 +27,8 @@ demo: root deps build ## a grant from request to receipt on a throw-away machine
 
 .PHONY: test
 test: deps/test lint ## install test peers, lint, then every test with the race detector
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 15m $(PKGS)
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 20m $(PKGS)
+	SIM_SEED=100000 SIM_HISTORIES=20000 $(GO) test -run '^TestHistories$$' -timeout 20m ./engine/sim
 
 .PHONY: lint
 lint: ## golangci-lint, dead code, go.mod and the programs below testdata
@@ -61,7 +62,8 @@ bench: root deps build ## micro-benchmarks, then runner against the floor and, i
 	$(GO) run ./testdata/bench/compare
 
 .PHONY: soak
-soak: deps/test ## repeat the tests in random order for SOAKTIME (10m)
+soak: deps/test ## 100,000 simulated histories, then the tests again in random order for SOAKTIME (10m)
+	SIM_SEED=$$(date +%s) SIM_HISTORIES=100000 $(GO) test -run '^TestHistories$$' -timeout 2h ./engine/sim
 	@end=$$(( $$(date +%s) + $$(echo $(SOAKTIME) | sed 's/h/*3600/; s/m/*60/; s/s//') )); \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	  CGO_ENABLED=1 $(GO) test -race -shuffle=on -count=1 $(PKGS) || exit 1; \

@@ -7,7 +7,6 @@ package engine
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"time"
@@ -103,7 +102,7 @@ type Templates interface {
 	Get(kind template.Kind, name string) (*template.Template, error)
 }
 
-// Engine moves grants. All fields are required but Progress and Jitter.
+// Engine moves grants. All fields are required but Progress, Pinned and Jitter.
 type Engine struct {
 	Store     Store
 	Node      string // id under which this process claims jobs
@@ -116,6 +115,8 @@ type Engine struct {
 	Log       *slog.Logger
 	// Progress is told about the steps of the jobs that this engine runs.
 	Progress func(Progress)
+	// Pinned keeps templates that were read from what grants pinned. nil: none are.
+	Pinned *Pinned
 	// Jitter, in [0,1), spreads the attempts at removals. nil: random.
 	Jitter func() float64
 }
@@ -193,17 +194,4 @@ func (e *Engine) change(ctx context.Context, id string, fn func(*grant.Case) err
 		return nil
 	})
 	return out, err
-}
-
-// pinned returns a template as a grant pinned it.
-func (e *Engine) pinned(ctx context.Context, hash string) (*template.Template, error) {
-	s, err := e.Store.Snapshot(ctx, hash)
-	if err != nil {
-		return nil, fmt.Errorf("engine: template %.12s: %w", hash, err)
-	}
-	t, ps := template.Load(s.Kind+"/"+s.Name+".yaml@"+hash[:12], s.Body, e.Modules)
-	if err := ps.Err(); err != nil {
-		return nil, fmt.Errorf("engine: this runner cannot read the pinned template %s/%s: %w", s.Kind, s.Name, err)
-	}
-	return t, nil
 }

@@ -288,7 +288,8 @@ func (w *work) activate(ctx context.Context, out []byte) error {
 // fail stores the end of a creation that did not.
 func (w *work) fail(ctx context.Context, cause error, sent bool, out []byte) error {
 	outcome := "failed"
-	if _, is := errors.AsType[*transport.Error](cause); is {
+	_, lost := errors.AsType[*transport.Error](cause)
+	if lost {
 		outcome = "unreachable"
 		if sent {
 			outcome = "interrupted"
@@ -302,7 +303,12 @@ func (w *work) fail(ctx context.Context, cause error, sent bool, out []byte) err
 		return err
 	}
 	why := w.log.Text(cause.Error())
-	return w.settle(ctx, func(c *grant.Case) error { return c.Fail(w.fence, w.e.Now(), why, sent, out) })
+	return w.settle(ctx, func(c *grant.Case) error {
+		if lost && sent {
+			c.MayLinger(w.e.Now())
+		}
+		return c.Fail(w.fence, w.e.Now(), why, sent, out)
+	})
 }
 
 // untilEnded ends the context of a creation at its last moment, or as soon as

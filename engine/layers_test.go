@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"engine/template", "engine/lab/labtest", "engine/schema/schematest"},
 	{"engine/executor"},
 	{"engine"},
-	{"engine/verify"},
+	{"engine/verify", "engine/sim"},
 	{"cmd/runner"},
 }
 

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"runner/engine/grant"
@@ -32,6 +34,55 @@ func pinnedConnection(p grant.Plan) (*connection, error) {
 		return nil, fmt.Errorf("engine: the grant's connection cannot be read: %w", err)
 	}
 	return &c, nil
+}
+
+// Pinned keeps templates by their hash: the grants of a credential share one, and
+// reading it takes longer than all else that is done here for a removal. Its zero
+// value is ready, and it may be shared by engines.
+type Pinned struct {
+	mu     sync.Mutex
+	byHash map[string]*template.Template
+}
+
+// maxPinned is how many are kept.
+const maxPinned = 64
+
+func (p *Pinned) get(hash string) *template.Template {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byHash[hash]
+}
+
+func (p *Pinned) put(hash string, t *template.Template) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byHash == nil || len(p.byHash) >= maxPinned {
+		p.byHash = map[string]*template.Template{}
+	}
+	p.byHash[hash] = t
+}
+
+// pinned returns a template as a grant pinned it.
+func (e *Engine) pinned(ctx context.Context, hash string) (*template.Template, error) {
+	if t := e.Pinned.get(hash); t != nil {
+		return t, nil
+	}
+	s, err := e.Store.Snapshot(ctx, hash)
+	if err != nil {
+		return nil, fmt.Errorf("engine: template %.12s: %w", hash, err)
+	}
+	t, ps := template.Load(s.Kind+"/"+s.Name+".yaml@"+hash[:12], s.Body, e.Modules)
+	if err := ps.Err(); err != nil {
+		return nil, fmt.Errorf("engine: this runner cannot read the pinned template %s/%s: %w", s.Kind, s.Name, err)
+	}
+	e.Pinned.put(hash, t)
+	return t, nil
 }
 
 // pins are the parameters that a grant pins: all of the creation's, and those

@@ -55,7 +55,7 @@ func (w *work) remove(ctx context.Context) error {
 	locked := lockedAt(res)
 	return w.settle(ctx, func(c *grant.Case) error {
 		c.LockedOut(locked)
-		return c.Removed(w.fence, w.e.Now(), receipt)
+		return c.Removed(w.fence, w.exec.Started, w.e.Now(), receipt)
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"runner/engine/lang"
 	"runner/engine/secret"
 	"runner/engine/template"
+	"runner/engine/transport/ssh"
 )
 
 // Ask is a request for a grant.
@@ -308,8 +309,17 @@ func (e *Engine) pin(g *grant.Grant, q asked, a Ask) error {
 		return fmt.Errorf("engine: connection: %w", err)
 	}
 	g.Plan.Forward, g.Plan.Removal = q.forward.Hash, q.removal.Hash
-	g.Plan.Longest = longest(q.forward)
+	g.Plan.Longest = max(longest(q.forward), underWay(q.conn))
 	return nil
+}
+
+// underWay is how long what was sent to a device may arrive late. The kernels of
+// jump hosts are not ours: they go on for a quarter of an hour (tcp_retries2).
+func underWay(c *inventory.Connection) time.Duration {
+	if len(c.Jump) > 0 {
+		return 16 * time.Minute
+	}
+	return ssh.Undelivered
 }
 
 // takes reports whether a template has a parameter.

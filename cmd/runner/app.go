@@ -46,6 +46,7 @@ type app struct {
 	node   *store.Node
 	ssh    *ssh.Dialer
 	winrm  *winrm.Dialer
+	pinned engine.Pinned
 	many   bool // progress is about more than one grant
 }
 
@@ -207,6 +208,7 @@ func (a *app) wire(s engine.Store) (*engine.Engine, error) {
 	return &engine.Engine{
 		Store: s, Modules: reg, Key: &sealer{path: filepath.Join(w.state(), "key")}, Now: a.now, Log: a.log,
 		Inventory: &inventory.Set{}, Templates: &template.Library{}, Dialer: a.dialer(w), Progress: a.progress,
+		Pinned: &a.pinned,
 	}, nil
 }
 

@@ -194,7 +194,6 @@ func (c *Case) Interrupted(f Fence, now time.Time) error {
 	}
 	j := c.Job(f.Job)
 	c.event(now, Runner, "job.interrupted", "job", j.ID, "node", j.Node, "attempt", strconv.Itoa(j.Attempt))
-	again := now.Add(c.Grant.Plan.Longest + 10*time.Second)
 	switch {
 	case j.Kind == Renew:
 		// Device expiries may have moved; the grant's did not. Both are safe.
@@ -207,10 +206,17 @@ func (c *Case) Interrupted(f Fence, now time.Time) error {
 		c.Grant.Failure = "the worker that created it was interrupted"
 		c.ending(now, Runner, "interrupted")
 	}
+	c.MayLinger(now)
+	return nil
+}
+
+// MayLinger notes that what was sent to the device may still arrive or run: a
+// removal that succeeds before that is over runs once more after it.
+func (c *Case) MayLinger(now time.Time) {
+	again := now.Add(c.Grant.Plan.Longest + 10*time.Second)
 	if r := c.Removal(); r.Again.Before(again) {
 		r.Again = again
 	}
-	return nil
 }
 
 // Yield hands a running removal back unfinished and without a failure, for a
@@ -318,9 +324,10 @@ func (c *Case) Extend(f Fence, now, backstop time.Time, ok bool, why string) err
 	return nil
 }
 
-// Removed ends a removal whose receipt is empty. When a worker died during the
-// grant the job has to run once more later; then the grant stays Ending.
-func (c *Case) Removed(f Fence, now time.Time, receipt *Receipt) error {
+// Removed ends a removal that began at began and whose receipt is empty. When it
+// did so before all that was sent must have arrived (Job.Again) the job has to run
+// once more, and the grant stays Ending: a worker can have slept since.
+func (c *Case) Removed(f Fence, began, now time.Time, receipt *Receipt) error {
 	if err := c.Holds(f); err != nil {
 		return err
 	}
@@ -333,7 +340,7 @@ func (c *Case) Removed(f Fence, now time.Time, receipt *Receipt) error {
 		g.NoAccess = now
 	}
 	j.LastError, j.BlockedBy, j.FirstFailed = "", "", time.Time{}
-	if j.Again.After(now) {
+	if j.Again.After(began) {
 		j.State, j.Node, j.Due = Waiting, "", j.Again
 		j.Again = time.Time{}
 		c.event(now, Runner, "job.done_once", "job", j.ID, "again", j.Due.UTC().Format(time.RFC3339))

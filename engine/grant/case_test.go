@@ -71,14 +71,14 @@ func TestAnInterruptedCreationIsRemovedAndLookedAtAgain(t *testing.T) {
 	}
 	f = claim(t, &c, "j-r", t0.Add(time.Minute))
 	empty := &Receipt{Left: []string{}, Missing: []string{}}
-	if err := c.Removed(f, t0.Add(time.Minute+time.Second), empty); err != nil {
+	if err := c.Removed(f, t0.Add(time.Minute+time.Second), t0.Add(time.Minute+time.Second), empty); err != nil {
 		t.Fatal(err)
 	}
 	if c.Grant.State != Ending || c.Removal().State != Waiting {
 		t.Fatalf("after one removal the grant is %s: what the dead worker started may still have been running", c.Grant.State)
 	}
 	f = claim(t, &c, "j-r", c.Removal().Due)
-	if err := c.Removed(f, c.Removal().Due, empty); err != nil {
+	if err := c.Removed(f, c.Removal().Due, c.Removal().Due, empty); err != nil {
 		t.Fatal(err)
 	}
 	if c.Grant.State != Removed || c.Removal().State != Done {
@@ -93,10 +93,10 @@ func TestAReceiptThatIsNotEmptyRemovesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := claim(t, &c, "j-r", t0.Add(time.Minute))
-	if err := c.Removed(f, t0.Add(2*time.Minute), &Receipt{Left: []string{"home\t/home/jit-a"}}); err == nil || c.Grant.State != Ending {
+	if err := c.Removed(f, t0.Add(2*time.Minute), t0.Add(2*time.Minute), &Receipt{Left: []string{"home\t/home/jit-a"}}); err == nil || c.Grant.State != Ending {
 		t.Fatalf("err %v, grant %s", err, c.Grant.State)
 	}
-	if err := c.Removed(f, t0.Add(2*time.Minute), nil); err == nil {
+	if err := c.Removed(f, t0.Add(2*time.Minute), t0.Add(2*time.Minute), nil); err == nil {
 		t.Fatal("a grant was removed without a receipt")
 	}
 }
@@ -216,7 +216,7 @@ func TestEveryHistoryKeepsItsRemoval(t *testing.T) {
 				}
 			case "removed":
 				if !forward {
-					_ = c.Removed(f, now, &Receipt{})
+					_ = c.Removed(f, now, now, &Receipt{})
 				}
 			case "end":
 				_ = c.End(now, "ada", "end")

@@ -124,7 +124,7 @@ type Plan struct {
 	Removal    string          `json:"removal"`         // template hash
 	Params     json.RawMessage `json:"params"`          // without secrets
 	Connection json.RawMessage `json:"connection"`      // what inventory, device and credential said; references to secrets, never secrets
-	Longest    time.Duration   `json:"longest_timeout"` // the longest step time-out of the forward template
+	Longest    time.Duration   `json:"longest_timeout"` // how long what a worker sent may still arrive, or a step of it run
 }
 
 // Job is planned work of a grant.
@@ -143,7 +143,8 @@ type Job struct {
 	BlockedBy   string    `json:"blocked_by,omitempty"`
 	PausedUntil time.Time `json:"paused_until,omitzero"`
 	// Again is a time at which a removal that succeeded has to run once more,
-	// because a worker died and what it started may still have been running.
+	// because a worker died or lost its connection, and what it sent may still
+	// have been under way or running.
 	Again time.Time `json:"again_at,omitzero"`
 	// Until is the expiry that a renew job was asked for.
 	Until    time.Time `json:"until,omitzero"`

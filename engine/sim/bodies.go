@@ -33,7 +33,7 @@ func (c *call) fail(format string, args ...any) {
 func (c *call) state(i int, text string) {
 	c.states = append(c.states, [2]string{strconv.Itoa(i), text})
 }
-func (c *call) num(name string) int64 { n, _ := strconv.ParseInt(c.args[name], 10, 64); return n }
+func (c *call) uid() int64 { n, _ := strconv.ParseInt(c.args["uid"], 10, 64); return n }
 func (c *call) list(name string) []string {
 	return strings.FieldsFunc(c.args[name], func(r rune) bool { return r == '\n' })
 }
@@ -67,7 +67,7 @@ var bodies = map[string]func(*call){
 }
 
 func (c *call) surface() {
-	m, name, uid := c.m, c.args["name"], c.num("uid")
+	m, name, uid := c.m, c.args["name"], c.uid()
 	var items []string
 	add := func(kind, what string) { items = append(items, kind+"\t"+what) }
 	free := true
@@ -116,7 +116,7 @@ func (c *call) surface() {
 }
 
 func (c *call) userInfo() {
-	m, name, uid := c.m, c.args["name"], c.num("uid")
+	m, name, uid := c.m, c.args["name"], c.uid()
 	c.out["by_uid_name"] = m.holder(uid)
 	a := m.accounts[name]
 	in := slices.ContainsFunc(m.procs, func(p Process) bool { return p.UID == uid || a != nil && p.UID == a.UID })
@@ -134,7 +134,7 @@ func (c *call) userInfo() {
 }
 
 func (c *call) user() {
-	m, name, uid := c.m, c.args["name"], c.num("uid")
+	m, name, uid := c.m, c.args["name"], c.uid()
 	a := m.accounts[name]
 	say := func() {
 		a := m.accounts[name]
@@ -224,15 +224,17 @@ func (c *call) userUpdate(a *Account) {
 func (c *call) userRemove(a *Account, name string, uid int64) {
 	m := c.m
 	switch by := m.holder(uid); {
-	case a != nil && a.UID != uid:
+	case a != nil && uid > 0 && a.UID != uid:
 		c.fail("account %s has uid %d, not %d: it is another account and stays", name, a.UID, uid)
 		return
 	case a == nil && by != "":
 		c.fail("there is no account %s, but uid %d belongs to %s", name, uid, by)
 		return
 	}
-	_, home := m.homes[name]
-	home = home && m.homes[name] == uid
+	if a != nil {
+		uid = a.UID
+	}
+	home := m.homes[name] == uid && uid > 0
 	member := false
 	for _, g := range m.groups {
 		member = member || g[name]
@@ -440,21 +442,21 @@ func (c *call) killSessions() {
 	if c.mode != transport.Apply {
 		return
 	}
-	if a := c.m.accounts[c.m.holder(c.num("uid"))]; a != nil && a.Owner != c.scope {
+	if a := c.m.accounts[c.m.holder(c.uid())]; a != nil && a.Owner != c.scope {
 		c.m.wrong("%s ended the sessions of %s", c.scope, a.Owner)
 	}
-	killed, left := c.kill(c.num("uid"))
+	killed, left := c.kill(c.uid())
 	c.out["killed"], c.out["remaining"] = strings.Join(killed, "\n"), strings.Join(left, "\n")
 	c.changed = len(killed) > 0
 	if len(left) > 0 {
-		c.fail("processes of uid %d do not end: %s", c.num("uid"), strings.Join(left, ", "))
+		c.fail("processes of uid %d do not end: %s", c.uid(), strings.Join(left, ", "))
 	}
 }
 
 func (c *call) userLeftovers() {
 	var removed []string
 	for _, f := range slices.Sorted(maps.Keys(c.m.files)) {
-		if c.m.files[f] != c.num("uid") {
+		if c.m.files[f] != c.uid() {
 			continue
 		}
 		removed, c.changed = append(removed, "file\t"+f), true

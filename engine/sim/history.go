@@ -35,7 +35,7 @@ func (w *World) dice(n int) *rand.Rand {
 
 // pause waits between least and most; false: the time is over.
 func (w *World) pause(rng *rand.Rand, least, most time.Duration) bool {
-	time.Sleep(least + time.Duration(rng.Int64N(int64(most-least))))
+	pass(least + time.Duration(rng.Int64N(int64(most-least))))
 	return time.Now().Before(w.end)
 }
 
@@ -208,7 +208,7 @@ const rounds = 8
 
 // heal ends every trouble, and has fresh processes finish what is left.
 func (w *World) heal() {
-	time.Sleep(3 * time.Minute) // cut networks and frozen processes come back
+	pass(7 * time.Minute) // cut networks and frozen processes come back
 	w.mu.Lock()
 	var left []*Proc
 	for p := range w.alive {
@@ -226,7 +226,7 @@ func (w *World) heal() {
 		w.machines[name].Skew(0)
 	}
 	for n := range rounds {
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		p := w.start(fmt.Sprintf("last-%d", n))
 		open := 0
 		done := make(chan struct{})

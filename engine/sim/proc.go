@@ -23,6 +23,7 @@ type Proc struct {
 
 	w    *World
 	node string
+	die  func() // what the end of a process does to its node
 
 	mu     sync.Mutex
 	rng    *rand.Rand
@@ -30,6 +31,7 @@ type Proc struct {
 	killAt int // the seam at which it is killed; 0: never
 	stopAt int // the seam at which it is frozen, for stopFor; 0: never
 	stop   time.Duration
+	lapse  bool      // taken for dead while it is frozen
 	until  time.Time // frozen until then
 	dead   bool
 	offset time.Duration // of its clock
@@ -60,6 +62,9 @@ func (p *Proc) seam() {
 	}
 	if p.stopAt > 0 && p.seams == p.stopAt {
 		p.until = time.Now().Add(p.stop)
+		if p.lapse { // as one whose lease runs out is
+			time.AfterFunc(p.stop/16, func() { p.w.note("    %s is frozen and taken for dead", p.node); p.die() })
+		}
 	}
 	d := time.Duration(1 + p.rng.IntN(2_000_000))
 	if rest := time.Until(p.until); rest > 0 {
@@ -68,7 +73,7 @@ func (p *Proc) seam() {
 	dead := p.dead
 	p.mu.Unlock()
 	if !dead {
-		time.Sleep(d)
+		pass(d)
 		dead = p.isDead()
 	}
 	if dead {
@@ -88,7 +93,7 @@ func (p *Proc) Kill() {
 		c.end(p.w.reachable(c.m))
 	}
 	p.w.note("    %s is killed", p.node)
-	p.w.store.Die(p.node)
+	p.die()
 }
 
 // books is the store as one process sees it.
@@ -322,7 +327,8 @@ func (w *World) start(name string) *Proc {
 	n := w.procs
 	rng := rand.New(rand.NewPCG(w.seed, uint64(n))) //nolint:gosec // dice
 	w.mu.Unlock()
-	p := &Proc{w: w, node: "n-" + name, rng: rng, conns: map[*conn]bool{}}
+	p := &Proc{w: w, rng: rng, conns: map[*conn]bool{}}
+	p.node, p.die = w.store.Join("n-" + name)
 	var s engine.Store = &books{Store: w.store, p: p}
 	if w.bug.Store != nil {
 		s = w.bug.Store(s)
@@ -332,7 +338,7 @@ func (w *World) start(name string) *Proc {
 		d = w.bug.Dialer(d)
 	}
 	p.Engine = &engine.Engine{
-		Store: s, Node: p.node, Templates: w.kit.lib, Inventory: w.kit.set, Modules: w.kit.mods, Dialer: d, Key: w.kit.key,
+		Store: s, Node: p.node, Templates: w.kit.lib, Inventory: w.kit.set, Modules: w.kit.mods, Dialer: d, Key: w.kit.key, Pinned: w.kit.pinned,
 		Now: func() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return time.Now().Add(p.offset) },
 		Log: slog.New(slog.DiscardHandler), Jitter: func() float64 { return float64(p.draw(1000)) / 1000 },
 	}

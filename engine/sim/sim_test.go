@@ -1,8 +1,8 @@
 package sim_test
 
 import (
-	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -18,7 +18,7 @@ import (
 func live(t *testing.T, kit *sim.Kit, seed uint64, bug sim.Bug) (wrong, log []string) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
-		w := sim.NewWorld(seed, kit, store.NewMemory(), bug)
+		w := sim.NewWorld(seed, kit, sim.Reference{Memory: store.NewMemory()}, bug)
 		wrong = w.Live()
 		log = w.Log()
 	})
@@ -48,11 +48,12 @@ func number(t *testing.T, name string, otherwise int) int {
 }
 
 // Histories of random grants, crashes, lost networks and people end with nothing
-// left behind, nothing wrongly deleted, and every open removal visible.
+// left behind, nothing wrongly deleted, and every open removal visible. SIM_SEED
+// and SIM_HISTORIES say which; a failure names its seed, which gives the same again.
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	kit := newKit(t)
-	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_HISTORIES", 100)
+	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_HISTORIES", 2000)
 	var next atomic.Int64
 	next.Store(int64(first))
 	for range runtime.GOMAXPROCS(0) {
@@ -69,5 +70,30 @@ func TestHistories(t *testing.T) {
 			}
 		})
 	}
-	_ = fmt.Sprint
+}
+
+// The same on the store of files.
+func TestHistoriesOnDisk(t *testing.T) {
+	t.Parallel()
+	kit := newKit(t)
+	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_DISK_HISTORIES", 200)
+	for seed := first; seed < first+n; seed++ {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			st, err := store.Open(t.Context(), filepath.Join(dir, "state"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := sim.NewWorld(uint64(seed), kit, sim.OnDisk{Store: st}, sim.Bug{})
+			if wrong := w.Live(); len(wrong) > 0 {
+				t.Errorf("seed %d:\n%s\n\n%s", seed, strings.Join(wrong, "\n"), strings.Join(w.Log(), "\n"))
+			}
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
 }

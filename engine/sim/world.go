@@ -16,16 +16,19 @@ import (
 	"runner/engine/inventory"
 	"runner/engine/module"
 	"runner/engine/secret/seal"
+	"runner/engine/store"
 	"runner/engine/template"
 	"runner/templates"
 )
 
 // Kit is what all histories share: templates, inventory, a key.
 type Kit struct {
-	lib  *template.Library
+	lib  engine.Templates
 	set  *inventory.Set
 	mods *module.Registry
 	key  *seal.Key
+
+	pinned *engine.Pinned
 }
 
 // Names of the simulated world.
@@ -61,7 +64,7 @@ host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJSAt7rtzDKrk4UZl5h0H/6WS7+bf5B
 uids: {first: 70000, last: 79999}
 `
 
-const credentialText = `---
+const document = `---
 schema: runner/v1
 kind: credential
 name: %s
@@ -75,7 +78,7 @@ params: {%s}
 // NewKit reads the templates that are shipped, and an inventory of two devices.
 // dir is a folder for files.
 func NewKit(dir string) (*Kit, error) {
-	k := &Kit{}
+	k := &Kit{pinned: &engine.Pinned{}}
 	var err error
 	if k.mods, err = module.Linux(); err != nil {
 		return nil, err
@@ -84,9 +87,9 @@ func NewKit(dir string) (*Kit, error) {
 	if err := os.MkdirAll(inv, 0o700); err != nil {
 		return nil, err
 	}
-	text := documents + fmt.Sprintf(credentialText, "box-plain", "box", "") +
-		fmt.Sprintf(credentialText, "box-ops", "box", "groups: [ops, users], sudo: 'ALL=(ALL) NOPASSWD: ALL'") +
-		fmt.Sprintf(credentialText, "crate-ops", "crate", "groups: [ops]")
+	text := documents + fmt.Sprintf(document, "box-plain", "box", "") +
+		fmt.Sprintf(document, "box-ops", "box", "groups: [ops, users], sudo: 'ALL=(ALL) NOPASSWD: ALL'") +
+		fmt.Sprintf(document, "crate-ops", "crate", "groups: [ops]")
 	if err := os.WriteFile(filepath.Join(inv, "sim.yaml"), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -104,11 +107,60 @@ func NewKit(dir string) (*Kit, error) {
 	return k, err
 }
 
+// With returns a kit in which a shipped template says something else. Text that
+// is no template panics: it is part of a test.
+func (k Kit) With(file, text string) Kit {
+	kind, name, _ := strings.Cut(strings.TrimSuffix(file, ".yaml"), "/")
+	t, ps := template.Load(file, []byte(text), k.mods)
+	if err := ps.Err(); err != nil {
+		panic(err)
+	}
+	if t.Name != name || string(t.Kind) != kind {
+		panic(file + " has another name")
+	}
+	k.lib = &altered{Templates: k.lib, t: t}
+	return k
+}
+
+// altered is a library with one template of its own.
+type altered struct {
+	engine.Templates
+
+	t *template.Template
+}
+
+func (a *altered) Get(kind template.Kind, name string) (*template.Template, error) {
+	if kind == a.t.Kind && name == a.t.Name {
+		return a.t, nil
+	}
+	return a.Templates.Get(kind, name)
+}
+
 // Store is a store that histories run on.
 type Store interface {
 	engine.Store
-	// Die makes a node dead.
-	Die(node string)
+	// Join makes a node, and returns its id and what the end of its process does.
+	Join(name string) (id string, die func())
+}
+
+// Reference is the reference store.
+type Reference struct{ *store.Memory }
+
+// Join makes a node.
+func (s Reference) Join(name string) (id string, die func()) {
+	return name, func() { s.Die(name) }
+}
+
+// OnDisk is the store of files.
+type OnDisk struct{ *store.Store }
+
+// Join makes a node. A lock is what tells that it lives; without it, it is dead.
+func (s OnDisk) Join(name string) (id string, die func()) {
+	n, err := s.Store.Join(context.Background(), name)
+	if err != nil {
+		panic(err)
+	}
+	return n.ID(), sync.OnceFunc(func() { _ = n.Leave() }) // one with running jobs stays known
 }
 
 // Bug is planted behind a seam, to see whether a history finds it. Its zero
@@ -206,18 +258,23 @@ const late = 30 * time.Second
 func (w *World) deliver(c *conn, p *program) {
 	d := time.Duration(c.p.draw(30)+1) * time.Millisecond
 	go func() {
-		for begin := time.Now(); ; {
-			time.Sleep(d)
-			if w.reachable(c.m) {
-				p.run()
-				return
-			}
-			if time.Since(begin) > late {
+		for begin, extra := time.Now(), true; ; {
+			pass(d)
+			rest := late - time.Since(begin)
+			switch {
+			case rest <= 0:
 				p.kill()
 				close(p.done)
 				return
+			case !w.reachable(c.m):
+				d = min(rest, time.Second)
+				extra = extra && rest > late/2
+			case d >= time.Second && extra: // sent again, some time after the network is back
+				d, extra = time.Duration(p.rng.Int64N(int64(rest))), false
+			default:
+				p.run()
+				return
 			}
-			d = time.Second
 		}
 	}()
 }
@@ -270,23 +327,26 @@ func (w *World) proc(rng *rand.Rand, name string) *Proc {
 	case 0, 1:
 		p.killAt = 1 + rng.IntN(60)
 	case 2:
-		p.stopAt, p.stop = 1+rng.IntN(60), time.Duration(rng.IntN(180))*time.Second
+		p.stopAt, p.stop, p.lapse = 1+rng.IntN(40), time.Duration(rng.IntN(400))*time.Second, rng.IntN(2) == 0
 	case 3:
 		p.offset = time.Duration(rng.IntN(240)-120) * time.Second
 	}
 	return p
 }
 
+// pass lets virtual time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
 // cut takes a device off the network. Connections end on this side some time
 // later; the device notices nothing.
-func (w *World) cut(name string, for_ time.Duration, rng *rand.Rand) {
+func (w *World) cut(name string, length time.Duration, rng *rand.Rand) {
 	w.mu.Lock()
 	w.down[name] = true
 	w.mu.Unlock()
-	w.note("network of %s down for %s", name, for_)
+	w.note("network of %s down for %s", name, length)
 	notice := time.Duration(rng.IntN(45000)) * time.Millisecond
 	time.AfterFunc(notice, func() { w.reset(name, false) })
-	time.AfterFunc(for_, func() {
+	time.AfterFunc(length, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.down[name] = false
@@ -325,7 +385,7 @@ func (s *watch) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot
 		return err
 	}
 	s.w.checkCase(&c)
-	open, cerr := s.Store.Cases(context.WithoutCancel(ctx), grant.Filter{Requester: c.Grant.Requester, Credential: c.Grant.Credential, States: openStates})
+	open, cerr := s.Cases(context.WithoutCancel(ctx), grant.Filter{Requester: c.Grant.Requester, Credential: c.Grant.Credential, States: openStates})
 	if cerr == nil && len(open) > 1 {
 		s.w.bad("%s holds %d grants of %s at once", c.Grant.Requester, len(open), c.Grant.Credential)
 	}

@@ -3,11 +3,14 @@ package ssh
 import (
 	"net"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // quickAck makes the kernel acknowledge at once what was just read. The option
 // does not last, so it is set again after each read; without it a delayed
-// acknowledgement meets the server's small writes and costs 40 ms.
+// acknowledgement meets the server's small writes and costs 40 ms. It also bounds
+// how long the kernel goes on sending for a connection, also one that was closed.
 func quickAck(c net.Conn) func() {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -17,6 +20,9 @@ func quickAck(c net.Conn) func() {
 	if err != nil {
 		return func() {}
 	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(Undelivered.Milliseconds()))
+	})
 	set := func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1) }
 	return func() { _ = raw.Control(set) }
 }

@@ -1,0 +1,264 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/inventory"
+	"runner/engine/sim"
+	"runner/engine/transport"
+	"runner/templates"
+)
+
+// spoiled is a store that does something wrong.
+type spoiled struct {
+	engine.Store
+
+	create func(*grant.Case)                   // before it is stored
+	change func(was grant.Case, c *grant.Case) // after the engine has decided
+	cases  func([]grant.Case) []grant.Case
+	stale  bool // what a worker asks and writes about its own job is not held against its lease
+	deaf   bool // nobody ever dies
+
+	mu   sync.Mutex
+	mine grant.Fence // of the latest job
+}
+
+func (s *spoiled) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error {
+	if s.create != nil {
+		s.create(&c)
+	}
+	return s.Store.Create(ctx, c, snaps)
+}
+
+func (s *spoiled) Change(ctx context.Context, id string, fn func(*grant.Case) error) error {
+	return s.Store.Change(ctx, id, func(c *grant.Case) error {
+		was := *c
+		was.Jobs = append([]grant.Job{}, c.Jobs...)
+		s.forge(c)
+		if err := fn(c); err != nil {
+			return err
+		}
+		if s.change != nil {
+			s.change(was, c)
+		}
+		return nil
+	})
+}
+
+func (s *spoiled) Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error) {
+	cs, err := s.Store.Cases(ctx, f)
+	if s.cases != nil {
+		cs = s.cases(cs)
+	}
+	return cs, err
+}
+
+func (s *spoiled) Case(ctx context.Context, id string) (grant.Case, error) {
+	c, err := s.Store.Case(ctx, id)
+	if err == nil {
+		s.forge(&c)
+	}
+	return c, err
+}
+
+// forge has the latest job of the process look as if it were still its own.
+func (s *spoiled) forge(c *grant.Case) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := c.Job(s.mine.Job); s.stale && j != nil && j.Attempt == s.mine.Attempt && (j.State == grant.Waiting || j.State == grant.JobCancelled) {
+		j.State, j.Node, c.Grant.Ended = grant.Running, s.mine.Node, time.Time{}
+	}
+}
+
+func (s *spoiled) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, rs ...grant.StepResult) error {
+	s.mu.Lock()
+	s.mine = f
+	s.mu.Unlock()
+	return s.Store.PutExecution(ctx, f, e, rs...)
+}
+
+func (s *spoiled) PutChanges(ctx context.Context, f grant.Fence, id string, cs []grant.Change) error {
+	err := s.Store.PutChanges(ctx, f, id, cs)
+	if s.stale && errors.Is(err, grant.ErrLeaseLost) {
+		return nil
+	}
+	return err
+}
+
+func (s *spoiled) Dead(ctx context.Context) ([]string, error) {
+	if s.deaf {
+		return nil, nil
+	}
+	return s.Store.Dead(ctx)
+}
+
+// store plants a bug into the store of every process.
+func inStore(make func() *spoiled) sim.Bug {
+	return sim.Bug{Store: func(s engine.Store) engine.Store {
+		b := make()
+		b.Store = s
+		return b
+	}}
+}
+
+// twisted is a way to devices that does something wrong.
+type twisted struct {
+	engine.Dialer
+
+	batch func(*transport.Batch)
+	err   func(error) error
+	event func(transport.Event) (transport.Event, bool)
+}
+
+func (d *twisted) Dial(ctx context.Context, c *inventory.Connection) (transport.Conn, error) {
+	conn, err := d.Dialer.Dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &twistedConn{conn, d}, nil
+}
+
+type twistedConn struct {
+	transport.Conn
+
+	d *twisted
+}
+
+func (c *twistedConn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) error {
+	if c.d.batch != nil {
+		c.d.batch(&b)
+	}
+	err := c.Conn.Run(ctx, b, func(e transport.Event) {
+		if c.d.event != nil {
+			var ok bool
+			if e, ok = c.d.event(e); !ok {
+				return
+			}
+		}
+		sink(e)
+	})
+	if c.d.err != nil && err != nil {
+		err = c.d.err(err)
+	}
+	return err
+}
+
+func wire(t twisted) sim.Bug {
+	return sim.Bug{Dialer: func(d engine.Dialer) engine.Dialer {
+		c := t
+		c.Dialer = d
+		return &c
+	}}
+}
+
+// rewritten plants a template in which something is wrong.
+func rewritten(t *testing.T, file string, pairs ...string) sim.Bug {
+	t.Helper()
+	text, err := templates.FS.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := string(text)
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(changed, pairs[i]) {
+			t.Fatalf("%s does not say %q any more", file, pairs[i])
+		}
+		changed = strings.Replace(changed, pairs[i], pairs[i+1], 1)
+	}
+	return sim.Bug{Kit: func(k sim.Kit) sim.Kit { return k.With(file, changed) }}
+}
+
+// Every one of these is found, by histories alone.
+func TestPlantedBugs(t *testing.T) {
+	t.Parallel()
+	kit := newKit(t)
+	ends := func(was grant.Case, c *grant.Case) bool {
+		return was.Grant.State != c.Grant.State && c.Grant.State == grant.Ending
+	}
+	bugs := map[string]sim.Bug{
+		"a grant is stored with its removal done": inStore(func() *spoiled {
+			return &spoiled{create: func(c *grant.Case) { c.Removal().State = grant.Done }}
+		}),
+		"dead workers are never noticed": inStore(func() *spoiled { return &spoiled{deaf: true} }),
+		"active grants are overlooked by sweeps": inStore(func() *spoiled {
+			return &spoiled{cases: func(cs []grant.Case) (out []grant.Case) {
+				for _, c := range cs {
+					if c.Grant.State != grant.Active {
+						out = append(out, c)
+					}
+				}
+				return out
+			}}
+		}),
+		"a removal is given up after three attempts": inStore(func() *spoiled {
+			return &spoiled{change: func(_ grant.Case, c *grant.Case) {
+				if r := c.Removal(); r.LastError != "" && r.Attempt >= 3 && r.State == grant.Waiting {
+					r.State = grant.JobCancelled
+				}
+			}}
+		}),
+		"a removal is not run again after what may still arrive": inStore(func() *spoiled {
+			return &spoiled{change: func(_ grant.Case, c *grant.Case) { c.Removal().Again = time.Time{} }}
+		}),
+		"a creation that failed half way counts as never begun": inStore(func() *spoiled {
+			return &spoiled{change: func(was grant.Case, c *grant.Case) {
+				if ends(was, c) && c.Grant.EndedBy == "failed" {
+					c.Grant.State = grant.Cancelled
+					c.Removal().State = grant.JobCancelled
+				}
+			}}
+		}),
+		"a worker goes on after its lease was taken away": inStore(func() *spoiled { return &spoiled{stale: true} }),
+		"a secret stays after it was collected": inStore(func() *spoiled {
+			return &spoiled{change: func(was grant.Case, c *grant.Case) {
+				if len(was.Grant.Sealed) > 0 && len(c.Grant.Sealed) == 0 && c.Grant.State == grant.Active {
+					c.Grant.Sealed, c.Grant.Collected = was.Grant.Sealed, time.Time{}
+				}
+			}}
+		}),
+		"a lost connection counts as nothing sent": wire(twisted{err: func(err error) error {
+			return &transport.Error{Phase: transport.PhaseExec, SafeToRetry: true, Step: -1, Err: err}
+		}}),
+		"the proof of a removal sees nothing, and deletion does nothing": wire(twisted{batch: func(b *transport.Batch) {
+			for i := range b.Steps {
+				s := &b.Steps[i]
+				if s.Mode == transport.Apply && s.Body.Name == "user" && b.KeepGoing {
+					s.Mode = transport.Check
+				}
+			}
+		}, event: func(e transport.Event) (transport.Event, bool) {
+			if e.Key == "items" || e.Key == "exists" {
+				e.Value = map[string]string{"items": "", "exists": "false"}[e.Key]
+			}
+			return e, true
+		}}),
+		"accounts never expire by themselves": rewritten(t, "create/linux-user.yaml",
+			"      expires: '{{ grant.backstop_at }}'\n", ""),
+		"a removal goes by the name alone": rewritten(t, "delete/linux-user.yaml",
+			"    failed_when: exists and uid != params.uid or by_uid_name != \"\" and by_uid_name != params.username\n", "",
+			"      uid: '{{ params.uid }}'\n      exists: require\n      locked: true", "      exists: require\n      locked: true",
+			"      uid: '{{ params.uid }}'\n      state: absent", "      state: absent"),
+		"a removal forgets the sudo rule": rewritten(t, "delete/linux-user.yaml",
+			"  - name: Take the sudo rule away\n    sudoers:\n      file: 'runner-{{ params.username }}'\n      state: absent\n", ""),
+	}
+	for name, bug := range bugs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= 2000; seed++ {
+				wrong, _ := live(t, kit, seed, bug)
+				if len(wrong) > 0 {
+					t.Logf("found with seed %d: %s", seed, wrong[0])
+					return
+				}
+			}
+			t.Error("2000 histories did not find it")
+		})
+	}
+}
