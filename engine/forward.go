@@ -288,7 +288,8 @@ func (w *work) activate(ctx context.Context, out []byte) error {
 // fail stores the end of a creation that did not.
 func (w *work) fail(ctx context.Context, cause error, sent bool, out []byte) error {
 	outcome := "failed"
-	_, lost := errors.AsType[*transport.Error](cause)
+	te, lost := errors.AsType[*transport.Error](cause)
+	lingers := lost && !te.SafeToRetry && !te.Stopped // of batches before that one the end was seen
 	if lost {
 		outcome = "unreachable"
 		if sent {
@@ -304,7 +305,7 @@ func (w *work) fail(ctx context.Context, cause error, sent bool, out []byte) err
 	}
 	why := w.log.Text(cause.Error())
 	return w.settle(ctx, func(c *grant.Case) error {
-		if lost && sent {
+		if lingers {
 			c.MayLinger(w.e.Now())
 		}
 		return c.Fail(w.fence, w.e.Now(), why, sent, out)

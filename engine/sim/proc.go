@@ -300,12 +300,26 @@ func (c *conn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) 
 			c.p.seam()
 			return c.lost(false, step, errors.New("the connection was lost"))
 		case <-ctx.Done():
-			prog.orphan()
-			prog.kill()
-			c.p.seam()
-			return c.lost(false, step, ctx.Err())
+			return c.abandon(prog, step, ctx.Err())
 		}
 	}
+}
+
+// abandon has the device stop a program, if it arrived and can be reached.
+func (c *conn) abandon(p *program, step int, cause error) error {
+	stopped := false
+	select {
+	case <-p.begun:
+		if c.p.w.reachable(c.m) {
+			p.kill()
+			<-p.done
+			stopped = true
+		}
+	default:
+	}
+	c.end(c.p.w.reachable(c.m))
+	c.p.seam()
+	return &transport.Error{Phase: transport.PhaseExec, Device: c.m.Name, Code: "cancelled", Stopped: stopped, Step: step, Err: cause}
 }
 
 // finished reports whether a program came to its end by itself.

@@ -18,6 +18,7 @@ type program struct {
 	rng    *rand.Rand
 	slow   time.Duration        // what each step takes at least
 	events chan transport.Event // with room for all of them
+	begun  chan struct{}        // it arrived
 	done   chan struct{}        // it ended, in whatever way
 	killed chan struct{}        // it is told to end at once
 	alone  chan struct{}        // nobody listens any more
@@ -31,7 +32,7 @@ const room = 64
 func newProgram(m *Machine, b transport.Batch, rng *rand.Rand, slow time.Duration) *program {
 	return &program{
 		m: m, b: b, rng: rng, slow: slow, events: make(chan transport.Event, room*(len(b.Steps)+1)),
-		done: make(chan struct{}), killed: make(chan struct{}), alone: make(chan struct{}),
+		begun: make(chan struct{}), done: make(chan struct{}), killed: make(chan struct{}), alone: make(chan struct{}),
 	}
 }
 
@@ -68,6 +69,7 @@ func (p *program) left() bool {
 // run works through the steps, as the coordinator does on a real device.
 func (p *program) run() {
 	defer close(p.done)
+	close(p.begun)
 	m := p.m
 	if p.b.Takeover {
 		p.takeOver()

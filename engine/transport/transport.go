@@ -270,6 +270,9 @@ type Error struct {
 	Code string
 	// SafeToRetry is true when nothing that could change the device was sent.
 	SafeToRetry bool
+	// Stopped is true when the device confirmed that nothing of the batch runs
+	// there any more. Otherwise it may run, or even still be under way.
+	Stopped bool
 	// Step is the step that was running when the connection was lost, or -1.
 	Step int
 	Err  error

@@ -382,12 +382,15 @@ func (r *batchRun) abort(ctx context.Context, code string, cause error, wait boo
 		// running a program that is not complete yet; a complete one runs.
 		r.identify()
 	}
+	e := &transport.Error{Phase: transport.PhaseExec, Device: r.n.cfg.Address, Code: code, Step: r.step, Err: cause}
 	if r.opened {
 		if err := r.n.kill(ctx, r.c, r.account, false, ""); err != nil {
-			cause = fmt.Errorf("%w (and the device did not confirm that it stopped: %s)", cause, clean(err.Error(), 200))
+			e.Err = fmt.Errorf("%w (and the device did not confirm that it stopped: %s)", cause, clean(err.Error(), 200))
+		} else {
+			e.Stopped = true
 		}
 	}
-	return r.fail(code, cause)
+	return e
 }
 
 // identify waits a moment for the frame that names the coordinator's processes.

@@ -99,7 +99,9 @@ func (c *conn) exec(ctx context.Context, b transport.Batch, mark string, pipelin
 	confirmed := c.e.pool.Err() == nil
 	switch {
 	case ctx.Err() != nil:
-		return c.lost(r, "cancelled", fmt.Errorf("%w%s", ctx.Err(), unconfirmed(confirmed)))
+		te := c.lost(r, "cancelled", fmt.Errorf("%w%s", ctx.Err(), unconfirmed(confirmed)))
+		te.Stopped = confirmed
+		return te
 	case cause != nil && confirmed && r.cut(cause):
 		return nil
 	case cause != nil && !confirmed:
