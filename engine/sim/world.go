@@ -80,7 +80,7 @@ params: {%s}
 func NewKit(dir string) (*Kit, error) {
 	k := &Kit{pinned: &engine.Pinned{}}
 	var err error
-	if k.mods, err = module.Linux(); err != nil {
+	if k.mods, err = module.All(); err != nil {
 		return nil, err
 	}
 	inv := filepath.Join(dir, "inventories")
