@@ -46,15 +46,18 @@ func isStatus(name string, scope Scope) bool {
 // Expr is a compiled condition or computation (expr). It is immutable and may
 // be used by several goroutines.
 type Expr struct {
-	node    *Node
-	offset  int // bytes of node.Text before text
-	text    string
-	typ     Type
-	refs    [][]string
-	scope   Scope
-	tree    ast.Node // as written, with types
+	node   *Node
+	offset int // bytes of node.Text before text
+	text   string
+	typ    Type
+	refs   [][]string
+	scope  Scope
+	tree   ast.Node // as written, with types
+	loops  bool     // has predicates
+
+	once    sync.Once
 	program *vm.Program
-	loops   bool // has predicates
+	broken  error // why there is none
 
 	parts sync.Map // text of a subtree: its *vm.Program
 }
@@ -115,22 +118,27 @@ func compileExpr(n *Node, offset int, text string, want Type, scope Scope) (*Exp
 		return nil, Problems{e.problem(start, len([]rune(strings.TrimSpace(text))), "wrong-type", "expected %s, found %s", want, e.typ)}
 	}
 	e.typ = narrow(e.typ, want)
-	if e.program, err = compileProgram(text, scope); err != nil {
-		return nil, Problems{e.wrong(err)}
+	e.scope = scope.Narrow(text) // the whole one may get more names
+	if len(e.refs) == 0 || strings.Contains(text, "%") {
+		// Only what is computed out of constants can fail to compile now.
+		if _, err := e.compiled(); err != nil {
+			return nil, Problems{e.wrong(err)}
+		}
 	}
 	return e, nil
 }
 
-// config returns the settings of expr for the scope of e, without patches.
+// compiled returns the program, which is made when it is needed first.
+func (e *Expr) compiled() (*vm.Program, error) {
+	e.once.Do(func() { e.program, e.broken = compileProgram(e.text, e.scope) })
+	return e.program, e.broken
+}
+
+// config returns the settings of expr for e, without patches.
 func (e *Expr) config() *conf.Config {
-	cfg := conf.CreateNew()
-	for _, o := range exprOptions(e.text, e.scope) {
-		o(cfg)
-	}
-	for name := range cfg.Disabled {
-		delete(cfg.Builtins, name)
-	}
-	return cfg
+	cfg := *exprConfig()
+	cfg.WithEnv(exprEnv(e.text, e.scope))
+	return &cfg
 }
 
 // compileProgram compiles text with the guards against endless work.
@@ -164,7 +172,11 @@ func (e *Expr) Eval(env Env) (any, error) {
 	if err != nil {
 		return nil, e.failed(err)
 	}
-	out, err := runProgram(e.program, vars)
+	program, err := e.compiled()
+	if err != nil {
+		return nil, e.failed(err)
+	}
+	out, err := runProgram(program, vars)
 	if err != nil {
 		return nil, e.failed(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/builtin"
 	"github.com/expr-lang/expr/checker/nature"
+	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/types"
 )
 
@@ -193,26 +194,52 @@ func limited(args ...any) (any, error) {
 	return args[0], nil
 }
 
-// exprOptions returns the settings of expr for a text. Of the scope only the
-// names are told that the text can mean: most of the time of a check would go
-// into the types of the others.
-func exprOptions(text string, scope Scope) []expr.Option {
-	env := types.Map{tickName: exprAsks}
+// Narrow returns the names of a scope that a text can mean: those that stand in
+// it as words.
+func (s Scope) Narrow(text string) Scope {
+	out := Scope{}
 	for i := 0; i < len(text); {
 		end := i
 		for end < len(text) && wordByte(text[end]) {
 			end++
 		}
-		if t, ok := scope[text[i:end]]; ok {
-			env[text[i:end]] = exprType(t)
-			if isStatus(text[i:end], scope) {
-				env[text[i:end]] = exprAsks
-			}
+		if t, ok := s[text[i:end]]; ok {
+			out[text[i:end]] = t
 		}
 		i = max(end, i+1)
 	}
-	return append([]expr.Option{expr.Env(env)}, exprSettings()...)
+	return out
 }
+
+// exprEnv tells expr the names that a text can mean: most of the time of a
+// check would go into the types of the others.
+func exprEnv(text string, scope Scope) types.Map {
+	env := types.Map{tickName: exprAsks}
+	for name, t := range scope.Narrow(text) {
+		env[name] = exprType(t)
+		if isStatus(name, scope) {
+			env[name] = exprAsks
+		}
+	}
+	return env
+}
+
+// exprOptions returns the settings of expr for a text.
+func exprOptions(text string, scope Scope) []expr.Option {
+	return append([]expr.Option{expr.Env(exprEnv(text, scope))}, exprSettings()...)
+}
+
+// exprConfig is the same without names; it is copied, and its maps are only read.
+var exprConfig = sync.OnceValue(func() *conf.Config {
+	cfg := conf.CreateNew()
+	for _, o := range exprSettings() {
+		o(cfg)
+	}
+	for name := range cfg.Disabled {
+		delete(cfg.Builtins, name)
+	}
+	return cfg
+})
 
 func wordByte(c byte) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'

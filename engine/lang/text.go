@@ -69,7 +69,7 @@ func compileText(n *Node, offset int, source string, scope Scope) (*text, Proble
 		return nil, w.problems
 	}
 	t.refs = uniquePaths(w.refs)
-	t.run = newTemplate(t.tree)
+	t.run = newTemplate(func() *parse.Tree { return t.tree })
 	return t, nil
 }
 
@@ -80,10 +80,10 @@ var forbiddenAction = regexp.MustCompile(`\{\{-?\s*(define|block|template)\b`)
 // the rest of loading.
 type runnable func() (*template.Template, error)
 
-func newTemplate(tree *parse.Tree) runnable {
+func newTemplate(tree func() *parse.Tree) runnable {
 	return sync.OnceValues(func() (*template.Template, error) {
 		_, fm := goTemplates()
-		return template.New("").Option("missingkey=error").Funcs(fm).AddParseTree("", tree)
+		return template.New("").Option("missingkey=error").Funcs(fm).AddParseTree("", tree())
 	})
 }
 

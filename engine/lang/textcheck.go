@@ -52,9 +52,11 @@ func (w *textWalk) topLevel(root *parse.ListNode) {
 		all = append(all, w.refs...)
 		part.refs = uniquePaths(slices.Clone(w.refs))
 		if len(w.problems) == wrong {
-			sub := w.t.tree.Copy()
-			sub.Root = &parse.ListNode{NodeType: parse.NodeList, Nodes: []parse.Node{n}}
-			part.run = newTemplate(sub)
+			part.run = newTemplate(func() *parse.Tree {
+				sub := w.t.tree.Copy()
+				sub.Root = &parse.ListNode{NodeType: parse.NodeList, Nodes: []parse.Node{n}}
+				return sub
+			})
 		}
 		w.t.parts = append(w.t.parts, part)
 	}

@@ -34,6 +34,11 @@ type createdRead struct {
 // expr compiles a bare expression, or returns nil after a problem.
 func (l *loader) expr(n *lang.Node, want lang.Type, scope lang.Scope, guarded guard) *lang.Expr {
 	e, ps := lang.CompileExpr(n, want, scope)
+	return l.compiled(n, e, ps, guarded)
+}
+
+// compiled notes what a compiled expression reads, or its problems.
+func (l *loader) compiled(n *lang.Node, e *lang.Expr, ps lang.Problems, guarded guard) *lang.Expr {
 	l.Join(comparing(n.Text, ps))
 	if len(ps) > 0 {
 		return nil
@@ -161,6 +166,9 @@ type reading struct {
 // readsOf records what a part of n.Text, which starts at base, reads of
 // created.outputs, and reports reads that fail when nothing is known.
 func (l *loader) readsOf(n *lang.Node, base int, text string, r reading) {
+	if !strings.Contains(text, "created") {
+		return
+	}
 	for _, m := range outputsRead.FindAllStringSubmatchIndex(text, -1) {
 		at, width := base+m[0], m[1]-m[0]
 		if m[2] < 0 {

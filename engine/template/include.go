@@ -161,7 +161,7 @@ func (l *loader) include(f *lang.Fields, s *Step, sec *section, guarded guard) {
 		if len(s.Block) == 0 {
 			t = lang.Any // the file is a problem of its own
 		}
-		sec.scope = sec.scope.With(s.Register, t)
+		sec.scope[s.Register] = t
 		l.results[s.Register] = &result{step: s, whens: l.whens, typ: t}
 	}
 	for _, e := range f.Rest() {

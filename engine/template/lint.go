@@ -205,6 +205,9 @@ func (l *loader) localTimes(n *lang.Node) {
 	if n.Kind != lang.ScalarNode {
 		return
 	}
+	if !strings.Contains(n.Text, "NOT") && !strings.Contains(n.Text, "expiry-time") {
+		return // regular expressions are slow
+	}
 	for _, m := range timeHere.FindAllStringSubmatchIndex(n.Text, -1) {
 		if at := n.Text[m[4]:m[5]]; m[6] == m[7] && !strings.Contains(at, "Z") {
 			l.Problems = append(l.Problems, n.ProblemAt(m[4], utf8.RuneCountInString(at), "local-time", "without a Z behind it the device reads this time in its own zone; write %s", withZone(at)))

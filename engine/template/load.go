@@ -2,6 +2,7 @@ package template
 
 import (
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -138,7 +139,7 @@ func (l *loader) template(doc *lang.Node) {
 	scope := Scope(t.Kind)
 	scope = l.params(f.Take("params"), scope)
 	scope = l.vars(f.Take("vars"), scope)
-	sec := &section{scope: scope, registered: map[string]lang.Pos{}, forward: t.Kind != Delete, removes: t.Kind == Delete}
+	sec := &section{scope: maps.Clone(scope), registered: map[string]lang.Pos{}, forward: t.Kind != Delete, removes: t.Kind == Delete}
 	steps := f.Need("steps", "[{name: …, shell: …}]")
 	t.Steps = l.steps(steps, "steps", sec, unguarded)
 	l.outputs(f.Take("outputs"), sec.scope)
@@ -342,7 +343,7 @@ func (l *loader) renew(f *lang.Fields, scope lang.Scope) {
 		}
 		return
 	}
-	sec := &section{scope: scope, registered: map[string]lang.Pos{}, forward: true}
+	sec := &section{scope: maps.Clone(scope), registered: map[string]lang.Pos{}, forward: true}
 	l.t.Renew = l.steps(f.Take("renew"), "renew", sec, unguarded)
 }
 

@@ -117,7 +117,7 @@ func (l *loader) limits(f *lang.Fields, p *Param, word string) {
 		if word != "" && word != "string" && word != "path" {
 			l.Add(f.Key("pattern"), "no-effect", "pattern is for type string or path; %s is of type %s", f.What, word)
 		}
-		if _, err := regexp.Compile(p.Pattern); err != nil {
+		if _, err := syntax.Parse(p.Pattern, syntax.Perl); err != nil { // compiled where a value is held against it
 			l.Add(pattern, "bad-pattern", "pattern is not a regular expression of the kind RE2: %s", regexpReason(err))
 			p.Pattern = ""
 		}

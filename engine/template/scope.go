@@ -60,12 +60,31 @@ func fields(outputs []module.Field) map[string]lang.Type {
 	return m
 }
 
-// own adds the fields of a step's result as bare names, as until, changed_when
-// and failed_when see them.
-func own(s lang.Scope, outputs []module.Field) lang.Scope {
-	c := maps.Clone(s)
-	maps.Copy(c, fields(outputs))
-	return c
+// statusFuncs are the functions about the run so far that a when may call.
+var statusFuncs = lang.Scope{"success": lang.Bool, "failure": lang.Bool, "always": lang.Bool, "interrupted": lang.Bool}
+
+// own returns what until, changed_when and failed_when of a step see besides
+// what all see: its result, also as bare names.
+func (s *Step) own() lang.Scope {
+	own := lang.Scope(fields(s.Outputs))
+	if s.Register != "" {
+		own[s.Register] = lang.MapOf(fields(s.Outputs))
+	}
+	return own
+}
+
+// condition compiles a condition that sees more than a scope has. A scope grows
+// with the steps, so it is only copied when a message needs all of its names.
+func (l *loader) condition(n *lang.Node, scope, more lang.Scope, guarded guard) *lang.Expr {
+	narrow := scope.Narrow(n.Text)
+	maps.Copy(narrow, more.Narrow(n.Text))
+	e, ps := lang.CompileExpr(n, lang.Bool, narrow)
+	if len(ps) > 0 {
+		all := maps.Clone(scope)
+		maps.Copy(all, more)
+		e, ps = lang.CompileExpr(n, lang.Bool, all)
+	}
+	return l.compiled(n, e, ps, guarded)
 }
 
 // reserved returns the names that no step may register, with the reason.

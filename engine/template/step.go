@@ -2,7 +2,6 @@ package template
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -74,11 +73,7 @@ func (l *loader) step(n *lang.Node, number int, sec *section, guarded guard) *St
 // frame reads the keys that blocks and module steps share.
 func (l *loader) frame(f *lang.Fields, s *Step, sec *section, guarded guard) guard {
 	if w := f.Take("when"); w != nil {
-		scope := maps.Clone(sec.scope)
-		for _, status := range []string{"success", "failure", "always", "interrupted"} {
-			scope[status] = lang.Bool
-		}
-		s.When = l.expr(w, lang.Bool, scope, guarded)
+		s.When = l.condition(w, sec.scope, statusFuncs, guarded)
 		l.whens = append(slices.Clip(l.whens), strings.TrimSpace(w.Text))
 		if knows(w.Text) {
 			guarded = known
@@ -158,13 +153,9 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 		if undo != nil {
 			s.Undo = l.undo(f, s, undo, sec, guarded)
 		}
-		scope := sec.scope
-		if s.Register != "" {
-			scope = scope.With(s.Register, lang.MapOf(fields(s.Outputs)))
-		}
 		for _, c := range conditions {
 			if n := f.Node.Get(c.key); n != nil {
-				*c.to = l.expr(n, lang.Bool, own(scope, s.Outputs), guarded)
+				*c.to = l.condition(n, sec.scope, s.own(), guarded)
 			}
 		}
 		l.undoable(f, s, sec)
@@ -175,7 +166,7 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 		if s.Module == nil {
 			t = lang.Any // its module is a problem of its own
 		}
-		outer.scope = outer.scope.With(s.Register, t)
+		outer.scope[s.Register] = t
 		l.results[s.Register] = &result{step: s, whens: l.whens, typ: t}
 	}
 }
