@@ -284,3 +284,37 @@ func TestNoTicketIsNoContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func FuzzAnswerOfAHost(f *testing.F) {
+	for _, fault := range []gsstest.Faults{{}, {MIC: true}, {Refuse: 37}} {
+		u := user(0)
+		c, err := (&gss.Kerberos{Tickets: u}).Initiate(f.Context(), target)
+		if err != nil {
+			f.Fatal(err)
+		}
+		tok, err := c.Next(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		out, _ := u.Service.Accept(fault).Next(tok)
+		f.Add(out)
+	}
+	u := user(0)
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		for _, bare := range []bool{false, true} {
+			c, err := (&gss.Kerberos{Tickets: u, Bare: bare}).Initiate(t.Context(), target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Next(nil); err != nil {
+				t.Fatal(err)
+			}
+			if answer == nil {
+				answer = []byte{}
+			}
+			if _, err := c.Next(answer); err == nil || c.Done() || c.Peer() != "" {
+				t.Errorf("%x is the proof of a host without the key", answer)
+			}
+		}
+	})
+}

@@ -23,7 +23,8 @@ type Cache struct {
 }
 
 // Client returns the Client for cfg, which is made where there is none yet. Another
-// secret is another Client. The Cache closes it. The error is an *Error.
+// secret is another Client. It dials by the Dial that came last, since an earlier one
+// may belong to a connection that is gone. The Cache closes it. The error is an *Error.
 func (c *Cache) Client(cfg Config) (*Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -44,6 +45,9 @@ func (c *Cache) Client(cfg Config) (*Client, error) {
 		}
 		c.clients[key] = client
 	}
+	client.mu.Lock()
+	client.cfg.Dial = cfg.Dial
+	client.mu.Unlock()
 	c.order = append(slices.DeleteFunc(c.order, func(k [sha256.Size]byte) bool { return k == key }), key)
 	if len(c.order) > maxClients {
 		old := c.clients[c.order[0]]

@@ -37,3 +37,20 @@ func TestOneSecretIsOneClient(t *testing.T) {
 		t.Errorf("what was dropped goes on: %v", err)
 	}
 }
+
+func TestAClientDialsByTheDialThatCameLast(t *testing.T) {
+	t.Parallel()
+	var cache krb.Cache
+	defer cache.Close()
+	get := func(n network) *krb.Client {
+		c, err := cache.Client(krb.Config{Realm: realm, User: "ops", Password: secret.New(password), KDCs: []string{"dc1"}, Dial: n.dial, Route: "jump1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	get(network{})
+	if err := get(network{"dc1:88": newFake(realm)}).Login(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

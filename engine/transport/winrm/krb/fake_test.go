@@ -40,6 +40,26 @@ type fake struct {
 	seen []string // kinds of requests: ask, login, ticket
 }
 
+// opsKey is the key of the one user.
+var opsKey = sync.OnceValue(func() etype.Key {
+	k, err := etype.FromPassword(etype.AES256SHA1, password, "salt", nil)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+// opsKeytab is a keytab of it.
+func opsKeytab() secret.Value {
+	text := func(b []byte, s string) []byte {
+		return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+	}
+	e := text(text([]byte{0, 1}, realm), "ops")
+	e = append(e, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, byte(opsKey().KeyType)) // type, time, version, type of the key
+	e = text(e, string(opsKey().KeyValue))
+	return secret.New("\x05\x02" + string(text([]byte{0, 0}, string(e))))
+}
+
 func newFake(realm string) *fake {
 	return &fake{realm: realm, life: 10 * time.Hour, session: etype.New(etype.AES256SHA1), offers: types.ETypeInfo2{{EType: etype.AES256SHA1, Salt: "salt"}}, refuse: map[string]int32{}}
 }
@@ -140,7 +160,7 @@ func (f *fake) ask(req messages.ASReq) []byte {
 }
 
 func (f *fake) login(req messages.ASReq) []byte {
-	key, _ := etype.FromPassword(etype.AES256SHA1, password, "salt", nil)
+	key := opsKey()
 	var ed types.EncryptedData
 	for _, pa := range req.PAData {
 		if pa.PADataType == patype.PA_ENC_TIMESTAMP {

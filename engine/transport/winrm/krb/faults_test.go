@@ -273,3 +273,38 @@ func TestDNSNamesTheKDCs(t *testing.T) {
 		t.Errorf("DNS is off: %v", err)
 	}
 }
+
+func FuzzAnswers(f *testing.F) {
+	good := newFake(realm)
+	var said [][]byte
+	good.change = func(_ string, b []byte) []byte { said = append(said, b); return b }
+	for i := range 3 {
+		c, err := krb.New(krb.Config{Realm: realm, User: "ops", Keytab: opsKeytab(), KDCs: []string{"dc1"}, Dial: network{"dc1:88": good}.dial})
+		if err != nil {
+			f.Fatal(err)
+		}
+		_, _ = c.Ticket(f.Context(), spn)
+		c.Close()
+		f.Add(i, said[i][4:])
+	}
+	f.Fuzz(func(t *testing.T, at int, answer []byte) {
+		bad, broken := newFake(realm), []string{"ask", "login", "ticket"}[uint(at)%3]
+		bad.change = func(kind string, b []byte) []byte {
+			if kind == broken {
+				return append(binary.BigEndian.AppendUint32(nil, uint32(len(answer))), answer...)
+			}
+			return b
+		}
+		c, err := krb.New(krb.Config{Realm: realm, User: "ops", Keytab: opsKeytab(), KDCs: []string{"dc1"}, Dial: network{"dc1:88": bad}.dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		// the answer to the first question proves nothing, so that any may be right
+		if tkt, err := c.Ticket(ctx, spn); err == nil && broken != "ask" {
+			t.Errorf("%x is taken for %v", answer, tkt)
+		}
+	})
+}

@@ -24,7 +24,8 @@ type Event struct {
 type traceKey struct{}
 
 // WithTrace has what is done for ctx told to f, by one goroutine at a time. Somebody
-// who waits for what another already asked for hears nothing.
+// who waits for what another already asked for hears nothing. Who leaves before the end
+// may hear more afterwards.
 func WithTrace(ctx context.Context, f func(Event)) context.Context {
 	return context.WithValue(ctx, traceKey{}, f)
 }

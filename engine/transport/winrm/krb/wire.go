@@ -58,7 +58,7 @@ func (c *Client) askKDC(ctx context.Context, realm, addr string, msg []byte) ([]
 	mute := c.last[realm] == kdc{addr, true}
 	c.mu.Unlock()
 	var first error
-	if c.cfg.Dial == nil && !mute && len(msg) <= maxUDP {
+	if c.connector() == nil && !mute && len(msg) <= maxUDP {
 		b, _, err := c.ask(ctx, realm, "udp", addr, msg)
 		if a, ok := ReadError(b); err == nil && (!ok || a.Number != errorcode.KRB_ERR_RESPONSE_TOO_BIG) {
 			c.answered(realm, addr, false)
@@ -87,7 +87,7 @@ func (c *Client) once(ctx context.Context, realm string, msg []byte) ([]byte, er
 	var failed []error
 	for _, addr := range addrs {
 		for _, network := range []string{"tcp", "udp"} {
-			if network == "udp" && (c.cfg.Dial != nil || len(msg) > maxUDP) {
+			if network == "udp" && (c.connector() != nil || len(msg) > maxUDP) {
 				continue
 			}
 			b, sent, err := c.ask(ctx, realm, network, addr, msg)
@@ -134,7 +134,11 @@ func (c *Client) ask(ctx context.Context, realm, network, addr string, msg []byt
 		limit = waitUDP
 	}
 	defer func() {
-		trace(ctx, Event{What: "ask", Realm: realm, KDC: addr, Network: network, Took: time.Since(start), Err: err})
+		e := Event{What: "ask", Realm: realm, KDC: addr, Network: network, Took: time.Since(start), Err: err}
+		if a, ok := ReadError(b); ok && a.Number != errorcode.KDC_ERR_PREAUTH_REQUIRED && a.Number != errorcode.KRB_ERR_RESPONSE_TOO_BIG {
+			e.Err = a
+		}
+		trace(ctx, e)
 	}()
 	nc, err := c.dial(ctx, network, addr)
 	if err != nil {
@@ -155,11 +159,18 @@ func (c *Client) ask(ctx context.Context, realm, network, addr string, msg []byt
 	return b, true, nil
 }
 
+// connector is what carries our connections, or nil.
+func (c *Client) connector() func(ctx context.Context, network, address string) (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cfg.Dial
+}
+
 func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitDial)
 	defer cancel()
-	if c.cfg.Dial != nil {
-		return c.cfg.Dial(ctx, network, addr)
+	if through := c.connector(); through != nil {
+		return through(ctx, network, addr)
 	}
 	return new(net.Dialer).DialContext(ctx, network, addr)
 }
