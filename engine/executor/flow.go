@@ -17,27 +17,30 @@ import (
 // run is a Run under way.
 type run struct {
 	Run
-	res       *Result
-	batch     int // batches sent so far
-	total     int
-	num       map[*template.Step]int
-	names     map[string]*named         // registered results that can be seen now
-	scope     lang.Env                  // names that can be seen now
-	frames    map[*template.Step]*frame // of what is inside an included file
-	opened    []*frame                  // in order
-	files     map[*template.Step]*frame // by the step that includes them
-	numbering *frame                    // the file whose steps are being numbered
-	unchosen  map[*template.Step]string // why steps are left out by their tags
-	rootNames map[string]*named         // those of the template itself
-	taken     map[string]bool           // accounts whose earlier programs were ended
-	probed    bool
-	would     bool // check mode: a step would have changed something
-	seq       int  // of the next change
-	tail      []*item
-	played    []*round // of all loops so far
-	begun     int      // the last loop that began
-	lost      error    // the connection is gone: what needs the device does not run any more
-	view      *view    // not nil: nothing is sent, what would be is noted
+	res        *Result
+	batch      int // batches sent so far
+	total      int
+	num        map[*template.Step]int
+	names      map[string]*named         // registered results that can be seen now
+	scope      lang.Env                  // names that can be seen now
+	frames     map[*template.Step]*frame // of what is inside an included file
+	opened     []*frame                  // in order
+	files      map[*template.Step]*frame // by the step that includes them
+	numbering  *frame                    // the file whose steps are being numbered
+	unchosen   map[*template.Step]string // why steps are left out by their tags
+	pending    bool                      // the step that is planned has others before it that were not sent
+	gaveUp     bool                      // it could not be planned
+	replanning bool
+	rootNames  map[string]*named // those of the template itself
+	taken      map[string]bool   // accounts whose earlier programs were ended
+	probed     bool
+	would      bool // check mode: a step would have changed something
+	seq        int  // of the next change
+	tail       []*item
+	played     []*round // of all loops so far
+	begun      int      // the last loop that began
+	lost       error    // the connection is gone: what needs the device does not run any more
+	view       *view    // not nil: nothing is sent, what would be is noted
 }
 
 // named is what a registered name stands for.
@@ -155,8 +158,12 @@ func (x *run) list(ctx context.Context, steps []*template.Step, last bool) error
 			continue
 		}
 		it, ok, err := x.plan(st, pend)
-		if err != nil {
+		if x.ends(err) {
 			return err
+		}
+		if err != nil {
+			failure = err
+			continue
 		}
 		if ok && it == nil {
 			continue // decided here: skipped
@@ -361,6 +368,10 @@ func (x *run) finish(st *template.Step, r StepResult) {
 
 // broken records a step that could not even be decided.
 func (x *run) broken(st *template.Step, msg string) error {
+	if x.pending {
+		return errLater
+	}
+	x.gaveUp = true
 	n := x.num[st]
 	name, mod := st.Name, "block"
 	if st.Module != nil {

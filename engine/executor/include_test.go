@@ -207,3 +207,25 @@ func TestIncludedParamsFollowTheProbe(t *testing.T) {
 		t.Fatalf("%v %v", d.objects, err)
 	}
 }
+
+// What cannot be computed fails its step, after those before it have run.
+func TestAStepThatCannotBePlannedFailsInItsTurn(t *testing.T) {
+	t.Parallel()
+	d, res, err := both(t, `
+  - {name: one, put: {name: one, value: x}}
+  - {name: may, register: may, on_error: continue, put: {name: may, value: !expr "string(int(params.name))"}}
+  - {name: two, when: may.failed, put: {name: two, value: x}}
+  - {name: must, put: {name: must, value: !expr "string(int(params.name))"}}
+  - {name: later, put: {name: later, value: x}}
+  - {name: tidy, when: failure(), put: {name: tidy, value: x}}
+`, 3)
+	if se, is := errors.AsType[*executor.StepError](err); !is || se.Name != "must" {
+		t.Fatalf("error %v", err)
+	}
+	if diff := cmp.Diff(map[string]string{"obj:one": "x", "obj:two": "x", "obj:tidy": "x"}, d.objects); diff != "" {
+		t.Error(diff)
+	}
+	if res.Steps[4].Status != executor.Skipped {
+		t.Errorf("%+v", res.Steps[4])
+	}
+}

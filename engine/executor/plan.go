@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,10 +33,27 @@ type item struct {
 	heard   bool // its objects were completed once
 }
 
+// errLater says that a step cannot be planned, which is told when those before
+// it have run.
+var errLater = errors.New("later")
+
 // plan turns a step into an item that can join the batch made of pend. It
-// returns no item and true when the step was decided here (skipped), and false
-// when it has to wait for the results of pend.
+// returns no item and true when the step was decided here (skipped, or failed
+// where that ends nothing), and false when it has to wait for the results of pend.
 func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
+	x.pending, x.gaveUp = len(pend) > 0 && !x.replanning, false
+	it, ok, err := x.planStep(st, pend)
+	x.pending = false
+	switch {
+	case errors.Is(err, errLater):
+		return nil, false, nil
+	case err == nil && x.gaveUp:
+		return nil, true, nil
+	}
+	return it, ok, err
+}
+
+func (x *run) planStep(st *template.Step, pend []*item) (*item, bool, error) {
 	defer x.in(st)()
 	it := &item{n: x.num[st], st: st, module: st.Module, name: st.Name, account: x.accountOf(st)}
 	if it.n < x.FromStep {

@@ -98,6 +98,8 @@ func (x *run) replan(items []*item) ([]*item, error) {
 	if err := x.refresh(); err != nil {
 		return nil, err
 	}
+	x.replanning = true
+	defer func() { x.replanning = false }()
 	var again []*item
 	for _, it := range items {
 		if it.st == nil {

@@ -57,8 +57,10 @@ func (x *run) planUndo(it *item, later func(string) bool) (bool, error) {
 
 // scriptBecame notes what became of a script. One that failed or was cut off
 // may have done a part: it stays intended, and is undone, too.
-func scriptBecame(c *Change, t *told) bool {
+func scriptBecame(c *Change, t *told, heard bool) bool {
 	switch {
+	case t.done && !t.failed && !t.changed && (t.attempts > 1 || heard && c.State != Unchanged):
+		c.State, c.After = Done, "present" // what it did before it was tried again, if not now
 	case t.skipped != "", t.done && !t.failed && !t.changed:
 		c.State, c.After = Unchanged, c.Before
 	case t.done && !t.failed:

@@ -326,7 +326,7 @@ func (x *run) complete(ctx context.Context, items []*item, said map[int]*told) e
 		for i := range it.objects {
 			c := &x.res.Changes[it.first+i]
 			if isScript(c.Object) {
-				if scriptBecame(c, t) {
+				if scriptBecame(c, t, it.heard) {
 					cs = append(cs, *c)
 				}
 				continue
