@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"net"
-	"strconv"
 
 	"runner/engine/inventory"
 	"runner/engine/transport"
@@ -41,24 +39,4 @@ func (d *Dialers) Program(c *inventory.Connection, b transport.Batch) (string, e
 		return winrm.Program(b)
 	}
 	return d.SSH.Program(c, b)
-}
-
-// WinRMDialer reaches Windows devices as inventories say.
-type WinRMDialer struct {
-	WinRM *winrm.Dialer
-	// Device returns the host that a connection describes, as runner's own
-	// identity sees it. It connects to nothing yet.
-	Device func(ctx context.Context, c *inventory.Connection) (winrm.Device, error)
-}
-
-// Dial takes a place on a runspace pool of the device.
-func (d *WinRMDialer) Dial(ctx context.Context, c *inventory.Connection) (transport.Conn, error) {
-	address := net.JoinHostPort(c.Address, strconv.Itoa(c.Port))
-	dev, err := d.Device(ctx, c)
-	if err != nil {
-		return nil, configError(address, err)
-	}
-	return d.WinRM.Dial(ctx, winrm.Config{
-		Device: dev, Address: address, User: c.User, DialTimeout: c.Dial, StepTimeout: c.Step, MaxEnvelope: c.WinRM.MaxEnvelope,
-	})
 }

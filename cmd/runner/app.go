@@ -39,19 +39,19 @@ type app struct {
 	bar    string     // the unfinished line on the terminal
 	queues map[string]*stepQueue
 
-	ws     *workspace
-	reg    func() (*module.Registry, error)
-	stored func() (*store.Store, error)
-	opened bool // somebody called stored
-	node   *store.Node
-	ssh    *ssh.Dialer
-	winrm  *winrm.Dialer
-	pinned engine.Pinned
-	many   bool // progress is about more than one grant
+	ws      *workspace
+	reg     func() (*module.Registry, error)
+	stored  func() (*store.Store, error)
+	opened  bool // somebody called stored
+	node    *store.Node
+	ssh     *ssh.Dialer
+	windows *engine.WinRMDialer
+	pinned  engine.Pinned
+	many    bool // progress is about more than one grant
 }
 
 func newApp(p process) *app {
-	a := &app{process: p, reg: sync.OnceValues(module.All), ssh: &ssh.Dialer{}, winrm: &winrm.Dialer{}, queues: map[string]*stepQueue{}}
+	a := &app{process: p, reg: sync.OnceValues(module.All), ssh: &ssh.Dialer{}, windows: &engine.WinRMDialer{WinRM: &winrm.Dialer{}}, queues: map[string]*stepQueue{}}
 	a.flags.output = outTable
 	plain := p.env("NO_COLOR") != "" || p.env("TERM") == "dumb"
 	a.color, a.outColor = style(p.errTTY && !plain), style(p.outTTY && !plain)
@@ -80,7 +80,7 @@ func (a *app) checkFlags() error {
 // close gives back what was opened.
 func (a *app) close() error {
 	a.rest()
-	err := errors.Join(a.winrm.Close(), a.ssh.Close())
+	err := errors.Join(a.windows.Close(), a.ssh.Close())
 	if a.node != nil {
 		if lerr := a.node.Leave(); !errors.Is(lerr, grant.ErrBusy) { // its jobs are taken over
 			err = errors.Join(err, lerr)
@@ -215,12 +215,8 @@ func (a *app) wire(s engine.Store) (*engine.Engine, error) {
 // dialer returns how devices are reached.
 func (a *app) dialer(w *workspace) *engine.Dialers {
 	overSSH := &engine.SSHDialer{SSH: a.ssh, KnownHosts: filepath.Join(w.state(), "known_hosts"), AgentSocket: a.env("SSH_AUTH_SOCK")}
-	return &engine.Dialers{SSH: overSSH, WinRM: &engine.WinRMDialer{WinRM: a.winrm, Device: windowsDevice}}
-}
-
-// windowsDevice says that the way there is not part of the program yet.
-func windowsDevice(_ context.Context, c *inventory.Connection) (winrm.Device, error) {
-	return nil, fmt.Errorf("inventory %s: this runner has no WinRM over HTTP yet", c.Inventory)
+	a.windows.SSH = overSSH
+	return &engine.Dialers{SSH: overSSH, WinRM: a.windows}
 }
 
 // nodeName tells people who a worker is.

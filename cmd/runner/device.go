@@ -55,7 +55,16 @@ type stageJSON struct {
 	Status string  `json:"status"` // ok, failed, skipped
 	MS     float64 `json:"ms"`
 	Detail string  `json:"detail,omitempty"`
+	Code   string  `json:"code,omitempty"` // of a failure
 	Hint   string  `json:"hint,omitempty"`
+}
+
+// told is the detail with the code that a search finds.
+func (s stageJSON) told() string {
+	if s.Code == "" {
+		return s.Detail
+	}
+	return s.Detail + " [" + s.Code + "]"
 }
 
 func (a *app) deviceCommand() *cobra.Command {
@@ -100,7 +109,11 @@ func (a *app) deviceCheck() *cobra.Command {
 		example: "runner device check web-1\nrunner device check web-1 --credential web-admin -o json",
 		long: `The stages are secret, connect, host key, authentication, sudo and facts, with the
 time each took. The host key is checked during authentication, which has the time of
-both. Nothing is changed on the device; each credential logs in once.`,
+both. Nothing is changed on the device; each credential logs in once.
+
+Of a Windows device they are secret, name, tcp, kdc, tgt, ticket, authentication,
+identify, shell, pipeline, language and rights. With -o json the result can be put into
+a support case: it holds no secret.`,
 		args: needs("DEVICE"), exits: []int{exitFile, exitUnreached},
 		run: func(ctx context.Context, args []string) error {
 			set, err := a.inventory()
@@ -195,6 +208,9 @@ func (a *app) checkOne(ctx context.Context, name string, cn *inventory.Connectio
 	w, err := a.workspace()
 	if err != nil {
 		return nil, err
+	}
+	if cn.WinRM != nil {
+		return a.checkWindows(ctx, w, name, cn)
 	}
 	p := &probe{app: a, began: a.now(), view: &checkJSON{
 		Device: cn.Device, Credential: name, User: cn.User,
@@ -308,7 +324,7 @@ func (p *probe) failed(err error) {
 	s := p.stage(at)
 	s.Status, s.Detail = "failed", oneLine(err.Error())
 	if te, is := errors.AsType[*transport.Error](err); is {
-		s.Hint = oneLine(te.Hint)
+		s.Code, s.Hint = te.Code, oneLine(te.Hint)
 	}
 }
 
@@ -324,7 +340,7 @@ func (a *app) describeChecks(w io.Writer, views []checkJSON) {
 			if s.MS > 0 {
 				ms = fmt.Sprintf("%.1f", s.MS)
 			}
-			t.rows = append(t.rows, row{cells: clean(s.Stage, s.Status, ms, s.Detail), alarm: false})
+			t.rows = append(t.rows, row{cells: clean(s.Stage, s.Status, ms, s.told()), alarm: false})
 		}
 		a.table(w, t)
 		for _, s := range v.Stages {

@@ -84,7 +84,7 @@ func TestTheEndpointAllowsWhatTheBodiesCall(t *testing.T) {
 	role := readText(t, endpoint+"RunnerJit/RoleCapabilities/runner-jit.psrc")
 	allowed := map[string]map[string]bool{}
 	cmdlets, functions, _ := strings.Cut(role, "VisibleFunctions =")
-	for _, line := range strings.Split(cmdlets, "\n") {
+	for line := range strings.SplitSeq(cmdlets, "\n") {
 		names := regexp.MustCompile(`@\{ Name = '([^']+)'`).FindAllStringSubmatch(line, -1)
 		for i, n := range names {
 			if i == 0 {

@@ -19,9 +19,10 @@ const maxSecret = 1 << 20
 type Spec struct {
 	File    string   // 0600 or stricter, of the caller or root
 	Command []string // program and arguments; its standard output is the secret
+	Exact   bool     // not a text: a newline at the end belongs to it
 }
 
-// Read returns the secret, without one newline at its end. A command may take
+// Read returns the secret, without one newline at its end unless it is Exact. A command may take
 // 30 seconds and has no terminal and no input. Errors say what to do about
 // them; they show what a command wrote to standard error, never its output.
 func Read(ctx context.Context, spec Spec) (secret.Value, error) {
@@ -46,6 +47,9 @@ func Read(ctx context.Context, spec Spec) (secret.Value, error) {
 	s, ok := strings.CutSuffix(string(text), "\r\n")
 	if !ok {
 		s = strings.TrimSuffix(s, "\n")
+	}
+	if spec.Exact {
+		s = string(text)
 	}
 	if s == "" {
 		return secret.Value{}, fmt.Errorf("source: %s is empty: it has to hold the secret", from)
