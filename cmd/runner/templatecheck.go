@@ -41,9 +41,9 @@ runner template check --format sarif >templates.sarif`,
 each by itself and against its removal. PATH is a file, or a folder that is searched.
 Nothing is connected to.
 
-Problems keep a template from being used. Warnings do not: what they are about is
-probably not meant. With --strict they count as problems. Each has a code in brackets;
-templates/README.md says what the codes mean.
+Problems in a file keep it from being used; what a removal leaves is one of the pair,
+which template verify can still try. Warnings are about what is probably not meant; with
+--strict they count. Each has a code in brackets: templates/README.md has the list.
 
 --format says how they are written: text on standard error; json, sarif (SARIF 2.1.0)
 or github (workflow commands, which GitHub shows beside the lines) on standard output.`,

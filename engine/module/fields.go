@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"runner/engine/lang"
 )
@@ -48,15 +49,23 @@ func first(errs ...error) error {
 // checkName refuses names of accounts that are not ours to create.
 func checkName(a Args, arg string) error {
 	if n := a.String(arg); has(a, arg) && !ownName.MatchString(n) {
-		return fmt.Errorf("%s %q is no account name; it must match %s", arg, n, ownName)
+		return fmt.Errorf("%s %q is no account name; one has at most 32 lower-case letters, digits, underscores and hyphens, the first a letter or an underscore%s", arg, n, tooLong(n, 32))
 	}
 	return nil
+}
+
+// tooLong says how long a name is that is longer than it may be.
+func tooLong(name string, limit int) string {
+	if n := utf8.RuneCountInString(name); n > limit {
+		return fmt.Sprintf("; this has %d characters", n)
+	}
+	return ""
 }
 
 // checkKnown refuses names that no account or group can have.
 func checkKnown(a Args, arg string) error {
 	if n := a.String(arg); has(a, arg) && !knownName.MatchString(n) {
-		return fmt.Errorf("%s %q is no name of an account or group; it must match %s", arg, n, knownName)
+		return fmt.Errorf("%s %q is no name of an account or group; one has at most 64 letters, digits, dots, underscores, hyphens and @, the first a letter or an underscore%s", arg, n, tooLong(n, 64))
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package module
 
 import (
+	"fmt"
+
 	"runner/engine/lang"
 )
 
@@ -24,7 +26,12 @@ group: {name: jit-ops}`,
 			{Name: "gid", Type: lang.Int, Doc: "numeric id, 0 when the group is not there"},
 			{Name: "exists", Type: lang.Bool, Doc: "the group is there now"},
 		},
-		Check: func(a Args) error { return first(checkKnown(a, "name"), checkUID(a, "gid")) },
+		Check: func(a Args) error {
+			if n := a.String("name"); len(n) > 32 && a.String("state") == "present" {
+				return fmt.Errorf("name %q is too long for a new group: it has %d characters, Linux takes 32", n, len(n))
+			}
+			return first(checkKnown(a, "name"), checkUID(a, "gid"))
+		},
 		Objects: func(a Args) []Object {
 			o := Object{ID: "linux:group:" + a.String("name")}
 			if a.String("state") != "absent" {

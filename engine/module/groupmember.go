@@ -34,7 +34,7 @@ group_member:
 		Check: func(a Args) error {
 			for _, g := range a.List("groups") {
 				if !knownName.MatchString(g) {
-					return fmt.Errorf("groups: %q is no name of a group; it must match %s", g, knownName)
+					return fmt.Errorf("groups: %q is no name of a group; one has at most 64 letters, digits, dots, underscores, hyphens and @, the first a letter or an underscore", g)
 				}
 			}
 			return checkKnown(a, "user")

@@ -38,7 +38,7 @@ sudoers:
 		},
 		Check: func(a Args) error {
 			if f := a.String("file"); has(a, "file") && !sudoersName.MatchString(f) {
-				return fmt.Errorf("file %q must match %s; sudo ignores names with a dot", f, sudoersName)
+				return fmt.Errorf("file %q has a character other than letters, digits, _ and -; sudo ignores files with others, such as a dot", f)
 			}
 			if l, known := a["rules"].([]string); known && len(l) == 0 && a.String("state") == "present" {
 				return errors.New("rules is empty; to delete the file say state: absent")

@@ -68,7 +68,7 @@ func winGroupName(n string) bool {
 // checkWinName refuses names that Windows would not give to an account.
 func checkWinName(a Args, arg string) error {
 	if n := a.String(arg); has(a, arg) && !winName.MatchString(n) {
-		return fmt.Errorf("%s %q is no name of a local account; it has 2 to 20 letters, digits, dots, dashes and underscores, and must match %s", arg, n, winName)
+		return fmt.Errorf("%s %q is no name of a local account; one has 2 to 20 letters, digits, dots, hyphens and underscores, begins with a letter or digit and does not end with a dot%s", arg, n, tooLong(n, 20))
 	}
 	return nil
 }

@@ -21,7 +21,12 @@ func Coverage(ts ...*Template) lang.Problems {
 	users := map[*Template][]*Template{}
 	var removals []*Template
 	for _, t := range ts {
-		if t.Kind != Create {
+		switch t.Kind {
+		case Create:
+		case Elevate:
+			ps = append(ps, newCover(t, t, t.Revert, "its revert").uncovered()...)
+			continue
+		case Delete, Steps:
 			continue
 		}
 		at := slices.IndexFunc(ts, func(d *Template) bool { return d.Kind == Delete && d.Name == t.Removal })
@@ -29,8 +34,7 @@ func Coverage(ts ...*Template) lang.Problems {
 			continue
 		}
 		d := ts[at]
-		c := newCover(t, d)
-		ps = append(ps, c.uncovered()...)
+		ps = append(ps, Uncovered(t, d)...)
 		if users[d] == nil {
 			removals = append(removals, d)
 		}
@@ -45,7 +49,11 @@ func Coverage(ts ...*Template) lang.Problems {
 
 // Uncovered returns what a creation makes and a removal, which need not be the
 // one that it names, does not always take away.
-func Uncovered(create, removal *Template) lang.Problems { return newCover(create, removal).uncovered() }
+func Uncovered(create, removal *Template) lang.Problems { return coverOf(create, removal).uncovered() }
+
+func coverOf(create, removal *Template) *cover {
+	return newCover(create, removal, removal.Steps, removal.File)
+}
 
 // effect is an object that a step makes or takes away.
 type effect struct {
@@ -57,23 +65,27 @@ type effect struct {
 // cover holds a creation against its removal.
 type cover struct {
 	create, removal *Template
+	from, back      side
+	where           string // what takes away, in messages
 	makes, takes    []effect
 	reverts         []effect // steps with revert: {of: created}
 	free            bool     // the removal runs a program of its author
 	probes          map[string]string
 }
 
-func newCover(create, removal *Template) *cover {
-	c := &cover{create: create, removal: removal, probes: map[string]string{}}
-	from, back := side{t: create, other: removal}, side{t: removal, other: create}
-	from.eachStep(create.Steps, nil, func(from side, st *Step, whens []string) {
+func newCover(create, removal *Template, takes []*Step, where string) *cover {
+	c := &cover{
+		create: create, removal: removal, where: where, probes: map[string]string{},
+		from: side{t: create, other: removal}, back: side{t: removal, other: create, removes: true},
+	}
+	c.from.eachStep(create.Steps, nil, func(from side, st *Step, whens []string) {
 		for _, o := range from.objects(st) {
 			if makes(st, o) {
 				c.makes = append(c.makes, effect{st, whens, o})
 			}
 		}
 	})
-	back.eachStep(removal.Steps, nil, func(back side, st *Step, whens []string) {
+	c.back.eachStep(takes, nil, func(back side, st *Step, whens []string) {
 		c.free = c.free || st.Module.NeedsUndo
 		if st.Module.Name == "revert" {
 			c.reverts = append(c.reverts, effect{step: st, whens: whens})
@@ -145,9 +157,9 @@ func (c *cover) uncovered() lang.Problems {
 			ps = append(ps, *p)
 		}
 	}
-	side{t: c.create, other: c.removal}.eachStep(c.create.Steps, nil, func(_ side, st *Step, _ []string) {
+	c.from.eachStep(c.create.Steps, nil, func(_ side, st *Step, _ []string) {
 		if st.Module.NeedsUndo && st.Undo != nil && !c.free && !slices.ContainsFunc(c.reverts, func(r effect) bool { return c.undoes(r, st) && c.always(r, nil, "") }) {
-			ps = append(ps, moduleKey(st).Problem("not-covered", "step %q is only undone by revert, and %s has none that is always run; add there: revert: {of: created}", st.Name, c.removal.File))
+			ps = append(ps, moduleKey(st).Problem("not-covered", "step %q is only undone by revert, and %s has none that is always run; add there: revert: {of: created}", st.Name, c.where))
 		}
 	})
 	return ps
@@ -186,7 +198,7 @@ func (c *cover) missing(m effect) *lang.Problem {
 			what, m.step.Name, at(m.step), strings.Join(sometimes.whens, " and "))
 		return &p
 	}
-	p := moduleKey(m.step).Problem("not-covered", "step %q makes %s, and nothing in %s takes it away%s; %s", m.step.Name, what, c.removal.File, c.nearMiss(m), c.remedy(m))
+	p := moduleKey(m.step).Problem("not-covered", "step %q makes %s, and nothing in %s takes it away%s; %s", m.step.Name, what, c.where, c.nearMiss(m), c.remedy(m))
 	return &p
 }
 
@@ -209,9 +221,8 @@ func (c *cover) always(t effect, made []string, id string) bool {
 
 // alike reports whether a condition means the same on both sides.
 func (c *cover) alike(when string) bool {
-	from, back := side{t: c.create, other: c.removal}, side{t: c.removal, other: c.create}
 	for _, p := range anyPath.FindAllString(when, -1) {
-		if x := from.read(p); x == unknownPart || x != back.read(p) {
+		if x := c.from.read(p); x == unknownPart || x != c.back.read(p) {
 			return false
 		}
 	}
@@ -221,7 +232,7 @@ func (c *cover) alike(when string) bool {
 // undoes reports whether a revert undoes what a step changed: its module is not
 // left to other steps.
 func (c *cover) undoes(r effect, st *Step) bool {
-	args, _ := side{t: c.removal, other: c.create}.arguments(r.step) // except is fixed
+	args, _ := c.back.arguments(r.step) // except is fixed
 	return !slices.Contains(args.List("except"), st.Module.Name)
 }
 
@@ -318,7 +329,7 @@ func overreach(d *Template, creates []*Template) lang.Problems {
 	var ps lang.Problems
 	var covers []*cover
 	for _, t := range creates {
-		covers = append(covers, newCover(t, d))
+		covers = append(covers, coverOf(t, d))
 	}
 	for i, t := range covers[0].takes {
 		made := slices.ContainsFunc(covers, func(c *cover) bool {

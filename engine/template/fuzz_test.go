@@ -1,6 +1,8 @@
 package template
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +12,7 @@ import (
 
 	"runner/engine/lang"
 	"runner/engine/module"
+	"runner/templates"
 )
 
 // goWords are words of Go that authors must not see.
@@ -18,23 +21,31 @@ var goWords = regexp.MustCompile(`interface \{\}|map\[string\]|\[\]interface|\bi
 // FuzzLoad looks for a file that the loader does not survive, or about which it
 // says something without a place, or in words of Go.
 func FuzzLoad(f *testing.F) {
-	for _, pattern := range []string{"../../templates/*/*.yaml", "../../testdata/template/*/*.yaml", "testdata/*/*.yaml"} {
+	for _, pattern := range []string{"../../templates/*/*.yaml", "../../testdata/template/*/*.yaml", "../../testdata/template/*/*/*/*.yaml", "testdata/*/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)
 		}
 		for _, file := range files {
 			text, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // the case of a file that cannot be read
+			}
 			if err != nil {
 				f.Fatal(err)
 			}
 			f.Add(text)
 		}
 	}
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		f.Fatal(err)
 	}
+	lib, ps := Open("", templates.FS, reg)
+	if len(ps) > 0 {
+		f.Fatal(ps)
+	}
+	shipped := lib.All()
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > 64<<10 {
 			return
@@ -45,8 +56,26 @@ func FuzzLoad(f *testing.F) {
 				t.Errorf("%d problems, and a template: %t", len(ps), tpl != nil)
 			}
 			sound(t, string(text), ps)
+			if tpl != nil {
+				pair(tpl, shipped)
+			}
 		}
 	})
+}
+
+// pair holds a template against those that it could go with.
+func pair(tpl *Template, shipped []*Template) {
+	for _, other := range shipped {
+		switch {
+		case tpl.Kind == Create && other.Kind == Delete:
+			Uncovered(tpl, other)
+		case tpl.Kind == Delete && other.Kind == Create:
+			named := *other
+			named.Removal = tpl.Name
+			Coverage(tpl, &named)
+		}
+	}
+	Coverage(tpl)
 }
 
 // sound checks what every problem has to have.

@@ -20,12 +20,13 @@ const unknownPart = "\x00"
 // side is one of the two: its template, and that of the other side.
 type side struct {
 	t, other *Template
+	removes  bool              // the steps take away; else they make
 	given    map[string]string // params of the file that is included, in place of the template's
 }
 
 // into returns the side as the steps of a file see it.
 func (s side) into(i *Include) side {
-	in := side{t: s.t, other: s.other, given: map[string]string{}}
+	in := side{t: s.t, other: s.other, removes: s.removes, given: map[string]string{}}
 	for n := range i.Takes {
 		p := &i.Takes[n]
 		in.given[p.Name] = unknownPart
@@ -94,7 +95,7 @@ func (s side) read(text string) string {
 				return s.symbol(v.Value)
 			}
 		}
-	case path[0] == "created" && len(path) == 3 && s.t.Kind == Delete:
+	case path[0] == "created" && len(path) == 3 && s.removes:
 		return side{t: s.other, other: s.t}.handedOn(path[1], path[2])
 	}
 	return unknownPart
@@ -130,10 +131,13 @@ func (s side) readParam(name string) string {
 		return unknownPart
 	case theirs != nil && defaultText(own) == defaultText(theirs):
 		return "{{params." + name + "}}"
-	case theirs == nil && s.t.Kind == Delete && own.Default != nil:
+	case theirs == nil && s.removes && own.Default != nil:
 		return s.symbol(own.Default)
 	}
-	return "{{params." + name + " of " + string(s.t.Kind) + "}}"
+	if s.removes {
+		return "{{params." + name + " of delete}}"
+	}
+	return "{{params." + name + " of create}}"
 }
 
 func defaultText(p *Param) string {
