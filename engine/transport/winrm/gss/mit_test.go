@@ -1,12 +1,9 @@
 package gss_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,54 +16,9 @@ import (
 	"runner/engine/transport/winrm/krb/krbtest"
 )
 
-// mit is a host whose Kerberos is MIT's, through Debian's python3-gssapi.
-type mit struct {
-	t   *testing.T
-	in  io.WriteCloser
-	out *bufio.Reader
-}
-
-func startAcceptor(t *testing.T, k *krbtest.MIT, keytab string, binding []byte) *mit {
+func startAcceptor(t *testing.T, k *krbtest.MIT, keytab string, binding []byte) *krbtest.Acceptor {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", "testdata/acceptor.py", hex.EncodeToString(binding))
-	cmd.Env = append(k.Env(), "KRB5_KTNAME=FILE:"+filepath.Join(k.Dir, keytab))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil && t.Failed() {
-			t.Logf("acceptor: %v: %s", err, stderr.String())
-		}
-	})
-	return &mit{t: t, in: in, out: bufio.NewReader(out)}
-}
-
-// ask has one thing done. The error is what MIT says.
-func (m *mit) ask(verb string, data []byte) ([]string, error) {
-	m.t.Helper()
-	if _, err := fmt.Fprintf(m.in, "%s %x\n", verb, data); err != nil {
-		m.t.Fatal(err)
-	}
-	line, err := m.out.ReadString('\n')
-	if err != nil {
-		m.t.Fatalf("%s: the acceptor ended: %v", verb, err)
-	}
-	state, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-	if state != "ok" {
-		return nil, fmt.Errorf("MIT: %s", rest)
-	}
-	return strings.Fields(rest), nil
+	return krbtest.StartAcceptor(t, k.Env(), filepath.Join(k.Dir, keytab), binding)
 }
 
 func unhex(t *testing.T, s string) []byte {
@@ -79,7 +31,7 @@ func unhex(t *testing.T, s string) []byte {
 }
 
 // meetMIT leads the dialogue with an acceptor of MIT's.
-func meetMIT(t *testing.T, m *mit, k *gss.Kerberos, target gss.Target) (gss.Context, []string, error) {
+func meetMIT(t *testing.T, m *krbtest.Acceptor, k *gss.Kerberos, target gss.Target) (gss.Context, []string, error) {
 	t.Helper()
 	c, err := k.Initiate(t.Context(), target)
 	if err != nil {
@@ -89,7 +41,7 @@ func meetMIT(t *testing.T, m *mit, k *gss.Kerberos, target gss.Target) (gss.Cont
 	if err != nil {
 		return nil, nil, err
 	}
-	said, err := m.ask("step", tok)
+	said, err := m.Ask("step", tok)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -139,18 +91,18 @@ func TestMITAcceptsUsAndTalksBothWays(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					got, err := m.ask("unwrap", append(h, b...))
+					got, err := m.Ask("unwrap", append(h, b...))
 					if err != nil || !bytes.Equal(unhex(t, got[0]), plain) || got[1] != "0" || got[2] != rotation[id] {
 						t.Fatalf("%d bytes for MIT: %v", n, err)
 					}
-					parts, err := m.ask("seal", plain)
+					parts, err := m.Ask("seal", plain)
 					if err != nil {
 						t.Fatal(err)
 					}
 					if back, err := c.Open(unhex(t, parts[0]), unhex(t, parts[1])); err != nil || !bytes.Equal(back, plain) {
 						t.Fatalf("%d bytes of MIT: %v", n, err)
 					}
-					whole, err := m.ask("wrap", plain)
+					whole, err := m.Ask("wrap", plain)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -212,13 +164,13 @@ func TestMITRefusesWhatIsNotForIt(t *testing.T) {
 	tok := slices.Concat(h, b)
 	bad := bytes.Clone(tok)
 	bad[len(bad)-1] ^= 1
-	if _, err := m.ask("unwrap", bad); err == nil {
+	if _, err := m.Ask("unwrap", bad); err == nil {
 		t.Error("MIT took a changed message")
 	}
-	if _, err := m.ask("unwrap", tok); err != nil {
+	if _, err := m.Ask("unwrap", tok); err != nil {
 		t.Error(err)
 	}
-	if _, err := m.ask("unwrap", tok); err == nil {
+	if _, err := m.Ask("unwrap", tok); err == nil {
 		t.Error("MIT took a message twice")
 	}
 }

@@ -19,12 +19,12 @@ type Cache struct {
 	secret  []byte
 	clients map[[sha256.Size]byte]*Client
 	order   [][sha256.Size]byte // the one asked for last at the end
-	dropped sync.WaitGroup
 }
 
 // Client returns the Client for cfg, which is made where there is none yet. Another
 // secret is another Client. It dials by the Dial that came last, since an earlier one
-// may belong to a connection that is gone. The Cache closes it. The error is an *Error.
+// may belong to a connection that is gone. The Cache closes
+// it, or drops it when there are many others. The error is an *Error.
 func (c *Cache) Client(cfg Config) (*Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,21 +50,18 @@ func (c *Cache) Client(cfg Config) (*Client, error) {
 	client.mu.Unlock()
 	c.order = append(slices.DeleteFunc(c.order, func(k [sha256.Size]byte) bool { return k == key }), key)
 	if len(c.order) > maxClients {
-		old := c.clients[c.order[0]]
-		delete(c.clients, c.order[0])
+		delete(c.clients, c.order[0]) // not closed: somebody may still use it
 		c.order = c.order[1:]
-		c.dropped.Go(old.Close)
 	}
 	return client, nil
 }
 
-// Close closes all Clients.
+// Close closes the Clients.
 func (c *Cache) Close() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, client := range c.clients {
 		client.Close()
 	}
 	c.clients, c.order = nil, nil
-	c.mu.Unlock()
-	c.dropped.Wait()
 }

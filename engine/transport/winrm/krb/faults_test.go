@@ -1,9 +1,11 @@
 package krb_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -271,6 +273,40 @@ func TestDNSNamesTheKDCs(t *testing.T) {
 	silent := user(t, network{}, func(cfg *krb.Config) { cfg.KDCs, cfg.Conf = nil, &krb.Conf{NoDNS: true} })
 	if err := silent.Login(t.Context()); code(err) != "kdc.unknown" {
 		t.Errorf("DNS is off: %v", err)
+	}
+}
+
+func TestActiveDirectorySaysWhyInItsOwnNumbers(t *testing.T) {
+	t.Parallel()
+	// [MS-KILE] 2.2.2: KERB-ERROR-DATA of type 3 with KERB-EXT-ERROR
+	data := []byte{0x30, 0x15, 0xa1, 0x03, 0x02, 0x01, 0x03, 0xa2, 0x0e, 0x04, 0x0c, 0x34, 0x02, 0x00, 0xc0, 0, 0, 0, 0, 1, 0, 0, 0}
+	e, ok := krb.ReadError(newFake(realm).refusal(errorcode.KDC_ERR_CLIENT_REVOKED, data, ""))
+	if !ok || e.Status != 0xC0000234 || !strings.Contains(e.Error(), "the account is locked") {
+		t.Errorf("%v, %v", e, ok)
+	}
+	k := newFake(realm).refusal(errorcode.KRB_ERR_GENERIC, bytes.Repeat([]byte{0x30}, 100), strings.Repeat("x\x1b[2J", 1000))
+	if e, ok = krb.ReadError(k); !ok || e.Status != 0 || len(e.Realm) > 200 || strings.ContainsRune(e.Realm, 0x1b) {
+		t.Errorf("%q", e.Realm)
+	}
+}
+
+func TestATraceHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	f := newFake(realm)
+	ctx, events := collect(t.Context())
+	if _, err := user(t, network{"dc1:88": f}, nil).Ticket(ctx, spn); err != nil {
+		t.Fatal(err)
+	}
+	told := fmt.Sprintf("%+v %#v", events(), events())
+	for _, what := range []string{"kdcs", "ask", "tgt", "ticket"} {
+		if !strings.Contains(told, "What:"+what) {
+			t.Errorf("nothing about %s", what)
+		}
+	}
+	for _, no := range []string{password, fmt.Sprintf("%d", f.session.KeyValue), fmt.Sprintf("%d", opsKey().KeyValue)} {
+		if strings.Contains(told, no) {
+			t.Errorf("%s is in %s", no, told)
+		}
 	}
 }
 

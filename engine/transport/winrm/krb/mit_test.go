@@ -354,19 +354,28 @@ func TestAConnectorCarriesTCPOnly(t *testing.T) {
 
 func TestADatagramThatIsTooSmallIsFollowedByTCP(t *testing.T) {
 	t.Parallel()
-	ctx, events := collect(t.Context())
-	if _, err := client(t, config(startMIT(t))).Ticket(ctx, spn); err != nil {
-		t.Fatal(err)
-	}
-	var asked []string
-	for _, e := range events() {
-		if e.What == "ask" {
-			asked = append(asked, e.Network)
+	k := startMIT(t)
+	for {
+		ctx, events := collect(t.Context())
+		if _, err := client(t, config(k)).Ticket(ctx, spn); err != nil {
+			t.Fatal(err)
 		}
-	}
-	// how the key is made; the login, which is not asked twice; the ticket
-	if got := strings.Join(asked, " "); got != "udp tcp udp tcp" {
-		t.Errorf("asked by %s", got)
+		var asked []string
+		slow := false
+		for _, e := range events() {
+			if e.What == "ask" {
+				asked = append(asked, e.Network)
+				slow = slow || e.Err != nil
+			}
+		}
+		if slow { // no answer within a second: a busy machine
+			continue
+		}
+		// how the key is made; the login, which is not asked twice; the ticket
+		if got := strings.Join(asked, " "); got != "udp tcp udp tcp" {
+			t.Errorf("asked by %s", got)
+		}
+		return
 	}
 }
 

@@ -1,11 +1,14 @@
 package krb_test
 
 import (
+	"encoding/hex"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"runner/engine/secret"
+	"runner/engine/transport/winrm/gss"
 	"runner/engine/transport/winrm/krb"
 	"runner/engine/transport/winrm/krb/etype"
 	"runner/engine/transport/winrm/krb/krbtest"
@@ -28,7 +31,7 @@ func TestSambaAsActiveDirectory(t *testing.T) {
 		with(user("disabled"), func(a *krbtest.Account) { a.Control = disabled }),
 		with(user("change"), func(a *krbtest.Account) { a.Change = true }),
 		with(user("open"), func(a *krbtest.Account) { a.Control = noPreAuth }),
-		krbtest.Account{Name: "srv1", Password: password, Etypes: aes, SPNs: []string{"HTTP/srv1.ad.test", "WSMAN/srv1.ad.test"}})
+		krbtest.Account{Name: "srv1", Password: password, Etypes: aes, Keytab: "srv1.keytab", SPNs: []string{"HTTP/srv1.ad.test", "WSMAN/srv1.ad.test"}})
 	config := func(name string) krb.Config {
 		return krb.Config{Realm: "ad.test", User: name, Password: secret.New(password), KDCs: []string{ad.Addr}}
 	}
@@ -61,6 +64,29 @@ func TestSambaAsActiveDirectory(t *testing.T) {
 			if _, err := client(t, cfg).Ticket(t.Context(), "HTTP/srv1.ad.test"); err != nil {
 				t.Errorf("clock %s ahead: %v", off, err)
 			}
+		}
+	})
+
+	t.Run("a host with the keys of the domain", func(t *testing.T) {
+		m := krbtest.StartAcceptor(t, []string{"PATH=/usr/bin", "KRB5_CONFIG=/dev/null", "KRB5RCACHENAME=none:"}, filepath.Join(ad.Dir, "srv1.keytab"), nil)
+		c, err := (&gss.Kerberos{Tickets: client(t, config("ops"))}).Initiate(t.Context(), gss.Target{Host: "srv1.ad.test", Confidential: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tok, err := c.Next(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := m.Ask("step", tok)
+		if err != nil || said[2] != "ops@AD.TEST" {
+			t.Fatalf("%v, %v", said, err)
+		}
+		rep, err := hex.DecodeString(said[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Next(rep); err != nil || c.Peer() != "HTTP/srv1.ad.test@AD.TEST" {
+			t.Errorf("%s: %v", c.Peer(), err)
 		}
 	})
 

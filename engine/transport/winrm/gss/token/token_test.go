@@ -267,3 +267,18 @@ func TestTheDialogueIsReadAsItWasWritten(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkSeal(b *testing.B) {
+	for _, id := range etype.All() {
+		b.Run(etype.Name(id), func(b *testing.B) {
+			i, _ := pair(b, id)
+			plain := make([]byte, 500_000)
+			b.SetBytes(int64(len(plain)))
+			for b.Loop() {
+				if _, _, err := i.Seal(plain); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,5 +1,5 @@
-"""Makes a domain of Samba in a folder: domain.py provision FOLDER REALM PORT, with
-accounts as JSON on stdin; domain.py attempts FOLDER USER prints badPwdCount."""
+"""Makes a domain of Samba in a folder: domain.py provision FOLDER REALM, with accounts
+as JSON on stdin; domain.py attempts FOLDER USER prints badPwdCount."""
 import json
 import logging
 import sys
@@ -56,7 +56,7 @@ if verb == "attempts":
     _, db = database()
     print(db.search(expression="(sAMAccountName=%s)" % sys.argv[3], attrs=["badPwdCount"])[0].get("badPwdCount", ["0"])[0])
 else:
-    realm, port = sys.argv[3:5]
+    realm = sys.argv[3]
     logger = logging.getLogger()
     logger.setLevel(logging.ERROR)
     lp = LoadParm()
@@ -73,7 +73,6 @@ workgroup = {domain}
 netbios name = DC1
 server role = active directory domain controller
 server services = kdc
-krb5 port = {port}
 kpasswd port = 0
 interfaces = lo
 bind interfaces only = yes
@@ -86,7 +85,7 @@ ncalrpc dir = {folder}/n
 log file = {folder}/kdc.log
 log level = 1 kdc:3
 max log size = 0
-""".format(realm=realm, domain=realm.split(".")[0], port=port, folder=folder))
+""".format(realm=realm, domain=realm.split(".")[0], folder=folder))
     lp, db = database()
     modify(db, db.domain_dn(), lockoutThreshold=[3])
     accounts(lp, db, json.load(sys.stdin))

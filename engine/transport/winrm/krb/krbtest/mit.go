@@ -48,15 +48,8 @@ func StartMIT(tb testing.TB, realm, etypes string, domains map[string]string, pr
 			tb.Logf("log of the KDC of %s:\n%s", realm, k.Log())
 		}
 	})
-	for try := 1; ; try++ {
-		err := k.start(tb)
-		if err == nil {
-			return k
-		}
-		if try == 3 {
-			tb.Fatalf("MIT KDC: %v\n%s", err, k.Log())
-		}
-	}
+	k.Addr = anywhere(tb, func(addr string) error { return k.start(tb, addr) })
+	return k
 }
 
 // Log is what the KDC logged.
@@ -122,13 +115,8 @@ func (k *MIT) run(ctx context.Context, stdin, program string, args ...string) er
 	return nil
 }
 
-func (k *MIT) start(tb testing.TB) error {
+func (k *MIT) start(tb testing.TB, addr string) error {
 	tb.Helper()
-	addr, err := freePort(tb.Context())
-	if err != nil {
-		return err
-	}
-	k.Addr = addr
 	text := fmt.Sprintf("[kdcdefaults]\n kdc_listen = %s\n kdc_tcp_listen = %s\n kdc_max_dgram_reply_size = %d\n%s", addr, addr, maxDatagram, k.conf)
 	if err := os.WriteFile(filepath.Join(k.Dir, "kdc.conf"), []byte(text), 0o600); err != nil {
 		return err

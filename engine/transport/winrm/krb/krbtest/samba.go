@@ -48,26 +48,25 @@ func StartSamba(tb testing.TB, realm string, accounts ...Account) *Samba {
 			tb.Logf("log of the KDC of %s:\n%s", realm, b)
 		}
 	})
-	var err error
-	if s.Addr, err = freePort(tb.Context()); err != nil {
-		tb.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(s.Addr)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	list, err := json.Marshal(accounts) //nolint:gosec // passwords of a domain that lives as long as the test
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := s.python(tb.Context(), string(list), "provision", s.Dir, realm, port); err != nil {
+	if _, err := s.python(tb.Context(), string(list), "provision", s.Dir, realm); err != nil {
 		tb.Fatal(err)
 	}
-	err = serve(tb, s.Addr, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}, "/usr/sbin/samba", "-F", "--no-process-group", "-M", "single", "-s", filepath.Join(s.Dir, "dc/etc/smb.conf"))
-	if err != nil {
-		tb.Fatal(err)
-	}
+	s.Addr = anywhere(tb, func(addr string) error { return s.start(tb, addr) })
 	return s
+}
+
+func (s *Samba) start(tb testing.TB, addr string) error {
+	tb.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	return serve(tb, addr, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}, "/usr/sbin/samba",
+		"-F", "--no-process-group", "-M", "single", "-s", filepath.Join(s.Dir, "dc/etc/smb.conf"), "--option=krb5 port="+port)
 }
 
 // Attempts is how many wrong passwords the domain counts for a user.

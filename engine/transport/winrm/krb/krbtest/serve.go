@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -35,16 +36,23 @@ func serve(tb testing.TB, addr string, env []string, program string, args ...str
 	tb.Helper()
 	cmd := exec.Command(program, args...) //nolint:noctx // ended below, when the test is over
 	cmd.Env = env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
+	// it ends with us even when we are killed
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	var ended error
-	done := make(chan struct{})
+	started, done := make(chan error), make(chan struct{})
 	go func() {
-		ended = cmd.Wait()
+		runtime.LockOSThread() // whose end would be taken for ours
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			ended = cmd.Wait()
+		}
 		close(done)
 	}()
+	if err := <-started; err != nil {
+		return err
+	}
 	stop := func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-done
@@ -67,6 +75,24 @@ func serve(tb testing.TB, addr string, env []string, program string, args ...str
 			stop()
 			return fmt.Errorf("%s does not listen on %s", filepath.Base(program), addr)
 		case <-tick.C:
+		}
+	}
+}
+
+// anywhere starts a server on a port that is free, and tries another where somebody
+// else was faster.
+func anywhere(tb testing.TB, start func(addr string) error) (addr string) {
+	tb.Helper()
+	for try := 1; ; try++ {
+		addr, err := freePort(tb.Context())
+		if err == nil {
+			err = start(addr)
+		}
+		if err == nil {
+			return addr
+		}
+		if try == 3 {
+			tb.Fatal(err)
 		}
 	}
 }
