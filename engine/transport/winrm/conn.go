@@ -38,9 +38,8 @@ func (c *conn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) 
 	if c.closed {
 		return c.cfg.fail(transport.PhaseExec, "closed", errors.New("the connection was closed"), "")
 	}
-	if b.Become != "" && b.Become != c.cfg.User {
-		return c.cfg.fail(transport.PhaseBecome, "become.not_configured", fmt.Errorf("the steps need account %q and the login account is %q", b.Become, c.cfg.User),
-			"Windows has no sudo: log in as an account that may do it, or use a JEA endpoint that runs as a virtual account")
+	if err := c.cfg.become(b); err != nil {
+		return err
 	}
 	nonce := make([]byte, 12)
 	_, _ = rand.Read(nonce) // never fails
@@ -62,6 +61,15 @@ func (c *conn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) 
 			return err
 		}
 	}
+}
+
+// become refuses batches of other accounts.
+func (c Config) become(b transport.Batch) error {
+	if b.Become == "" || b.Become == c.User {
+		return nil
+	}
+	return c.fail(transport.PhaseBecome, "become.not_configured", fmt.Errorf("the steps need account %q and the login account is %q", b.Become, c.User),
+		"Windows has no sudo: log in as an account that may do it, or use a JEA endpoint that runs as a virtual account")
 }
 
 // revive replaces a pool that turned out to be of no use by a new one.
@@ -90,7 +98,7 @@ func (c *conn) exec(ctx context.Context, b transport.Batch, mark string, pipelin
 		if err = r.complete(); err == nil {
 			return nil
 		}
-		return c.lost(r, "exec.framing", err)
+		return c.cfg.lost(r, "exec.framing", err)
 	}
 	if ns, is := errors.AsType[*runspace.NotStartedError](err); is {
 		return c.notStarted(ctx, ns)
@@ -99,24 +107,24 @@ func (c *conn) exec(ctx context.Context, b transport.Batch, mark string, pipelin
 	confirmed := c.e.pool.Err() == nil
 	switch {
 	case ctx.Err() != nil:
-		te := c.lost(r, "cancelled", fmt.Errorf("%w%s", ctx.Err(), unconfirmed(confirmed)))
+		te := c.cfg.lost(r, "cancelled", fmt.Errorf("%w%s", ctx.Err(), unconfirmed(confirmed)))
 		te.Stopped = confirmed
 		return te
 	case cause != nil && confirmed && r.cut(cause):
 		return nil
 	case cause != nil && !confirmed:
-		return c.lost(r, "exec.not_stopped", fmt.Errorf("%w, and the device did not confirm that it was stopped: %w", cause, err))
+		return c.cfg.lost(r, "exec.not_stopped", fmt.Errorf("%w, and the device did not confirm that it was stopped: %w", cause, err))
 	case cause != nil:
-		return c.lost(r, cutCode(cause), cause)
+		return c.cfg.lost(r, cutCode(cause), cause)
 	}
 	if pe, is := errors.AsType[*runspace.Error](err); is {
-		te := c.lost(r, "exec.ended", fmt.Errorf("the script was ended: %s", clean(pe.Error(), 500)))
+		te := c.cfg.lost(r, "exec.ended", fmt.Errorf("the script was ended: %s", clean(pe.Error(), 500)))
 		if pe.Record != nil && pe.Record.ID == "ScriptsNotAllowed" {
 			te.Hint, te.SafeToRetry = "the endpoint has no language: set LanguageMode = 'ConstrainedLanguage' in its session configuration file", true
 		}
 		return te
 	}
-	return c.lost(r, "exec.lost", err)
+	return c.cfg.lost(r, "exec.lost", err)
 }
 
 func unconfirmed(confirmed bool) string {
@@ -137,13 +145,13 @@ func cutCode(cause error) string {
 }
 
 // lost is a failure from after the batch was sent.
-func (c *conn) lost(r *reader, code string, err error) *transport.Error {
+func (c Config) lost(r *reader, code string, err error) *transport.Error {
 	if te, is := errors.AsType[*transport.Error](err); is && code == "exec.lost" {
 		e := *te
 		e.Step, e.SafeToRetry = r.step, false
 		return &e
 	}
-	return &transport.Error{Phase: transport.PhaseExec, Device: c.cfg.Address, Code: code, Step: r.step, Err: err}
+	return &transport.Error{Phase: transport.PhaseExec, Device: c.Address, Code: code, Step: r.step, Err: err}
 }
 
 // notStarted is a failure from before the batch was sent.

@@ -28,6 +28,7 @@ const (
 type Config struct {
 	Device  Device
 	Address string // host:port, for messages
+	Shell   string // ShellPSRP (also when empty) or ShellCmd
 	User    string // login account, for messages and batches that name theirs
 
 	DialTimeout time.Duration // until the pool is open; 0: 30 s
@@ -116,6 +117,9 @@ type entry struct {
 // there is one. The caller closes it. The error is a *transport.Error.
 func (d *Dialer) Dial(ctx context.Context, cfg Config) (transport.Conn, error) {
 	cfg = cfg.withDefaults()
+	if cfg.Shell == ShellCmd {
+		return cfg.dialCmd(ctx)
+	}
 	e, err := d.acquire(ctx, cfg)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func TestScriptsArePowerShell(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := d.win.Scripts()[0]
-	pscheck.Check(t, map[string]string{"batch.ps1": text})
+	pscheck.Check(t, map[string]string{"batch.ps1": text, "cmd.ps1": winrm.CmdScript()})
 	pscheck.Refused(t, strings.Replace(text, "} finally", "finally", 1))
 	for _, word := range []string{"Add-Type", "Invoke-Expression", "[System.", "[scriptblock]", "[ref]", "::new("} {
 		if strings.Contains(text, word) {

@@ -62,11 +62,24 @@ func (w *Windows) Handle(ctx context.Context, p *Pipeline) error {
 	w.mu.Lock()
 	w.scripts = append(w.scripts, p.Commands[0].Text)
 	w.mu.Unlock()
-	m := &pseval.Machine{PID: w.pid(p.shell), Output: func(v any) error {
+	params := map[string]any{}
+	for _, a := range p.Commands[0].Parameters {
+		params[a.Name] = inward(a.Value)
+	}
+	err := w.run(ctx, p, w.pid(p.shell), p.Commands[0].Text, params, func(v any) error { return p.Write(psrp.Output, outward(v)) })
+	if t, is := errors.AsType[*pseval.ThrownError](err); is {
+		return &TerminatingError{Record: psrp.ErrorRecord{Message: t.Message, ID: t.ID, Exception: "System.Management.Automation.RuntimeException"}}
+	}
+	return err
+}
+
+// run evaluates a script of package winrm; p is nil in a cmd shell.
+func (w *Windows) run(ctx context.Context, p *Pipeline, pid int64, script string, params map[string]any, out func(any) error) error {
+	m := &pseval.Machine{PID: pid, Output: func(v any) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return p.Write(psrp.Output, outward(v))
+		return out(v)
 	}}
 	m.Commands = w.commands()
 	m.Env = map[string]string{}
@@ -84,18 +97,9 @@ func (w *Windows) Handle(ctx context.Context, p *Pipeline) error {
 	property := func(name string, v any) *pseval.Object {
 		return &pseval.Object{Properties: map[string]any{name: v}}
 	}
-	params := map[string]any{
-		"psversiontable":   property("psversion", "5.1.20348.1"),
-		"executioncontext": property("sessionstate", property("languagemode", "FullLanguage")),
-	}
-	for _, a := range p.Commands[0].Parameters {
-		params[a.Name] = inward(a.Value)
-	}
-	err := m.Run(ctx, p.Commands[0].Text, params)
-	if t, is := errors.AsType[*pseval.ThrownError](err); is {
-		return &TerminatingError{Record: psrp.ErrorRecord{Message: t.Message, ID: t.ID, Exception: "System.Management.Automation.RuntimeException"}}
-	}
-	return err
+	params["psversiontable"] = property("psversion", "5.1.20348.1")
+	params["executioncontext"] = property("sessionstate", property("languagemode", "FullLanguage"))
+	return m.Run(ctx, script, params)
 }
 
 // inward turns an argument into a value of a script.

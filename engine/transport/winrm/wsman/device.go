@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"runner/engine/transport"
+	"runner/engine/transport/winrm/cmdshell"
 	"runner/engine/transport/winrm/runspace"
 	"runner/engine/transport/winrm/wsman/envelope"
 	"runner/engine/transport/winrm/wsman/wire"
@@ -119,7 +120,7 @@ func (d *Device) Release() {
 
 // Identify asks what the host is; it needs a login, but no rights.
 func (d *Device) Identify(ctx context.Context) (envelope.Product, error) {
-	a, err := d.call(ctx, transport.PhaseShell, envelope.Identify(), "")
+	a, err := d.Call(ctx, transport.PhaseShell, envelope.Identify(), "")
 	if err != nil {
 		return envelope.Product{}, err
 	}
@@ -139,7 +140,7 @@ func (d *Device) client(resource string) envelope.Client {
 // Open creates a shell for a runspace pool.
 func (d *Device) Open(ctx context.Context, id string, creationXML []byte) (runspace.Shell, error) {
 	c := d.client(envelope.PowerShell + d.cfg.Configuration)
-	a, err := d.call(ctx, transport.PhaseShell, c.Create(id, creationXML), "CreateResponse")
+	a, err := d.Call(ctx, transport.PhaseShell, c.Create(id, creationXML), "CreateResponse")
 	if err != nil {
 		d.tidy(ctx, c, id, err)
 		return nil, err
@@ -159,12 +160,17 @@ func (d *Device) tidy(ctx context.Context, c envelope.Client, id string, err err
 	d.tidying.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		_, _ = d.call(ctx, transport.PhaseShell, c.Delete(id), "DeleteResponse")
+		_, _ = d.Call(ctx, transport.PhaseShell, c.Delete(id), "DeleteResponse")
 	})
 }
 
-// call sends a message, once, and reads the answer, whose action ends in want.
-func (d *Device) call(ctx context.Context, phase transport.Phase, m envelope.Message, want string) (*envelope.Answer, error) {
+// OpenCmd creates a cmd shell, for programs.
+func (d *Device) OpenCmd(ctx context.Context) (*cmdshell.Shell, error) {
+	return cmdshell.Open(ctx, d, d.url, d.cfg.OperationTimeout, d.cfg.MaxEnvelope)
+}
+
+// Call sends a message, once, and reads the answer, whose action ends in want.
+func (d *Device) Call(ctx context.Context, phase transport.Phase, m envelope.Message, want string) (*envelope.Answer, error) {
 	reply, c, err := d.conns.do(ctx, phase, d.cfg.OperationTimeout+grace, m.XML)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func (s *shell) call(ctx context.Context, m envelope.Message, want string) (*env
 	defer cancel(nil)
 	stop := context.AfterFunc(s.life, func() { cancel(context.Cause(s.life)) }) //nolint:contextcheck // the life of the shell ends calls of any context
 	defer stop()
-	return s.d.call(ctx, transport.PhaseExec, m, want)
+	return s.d.Call(ctx, transport.PhaseExec, m, want)
 }
 
 // Command creates a command.
@@ -93,7 +93,7 @@ func (s *shell) Reconnect(ctx context.Context) error {
 
 // Close deletes the shell, and ends the calls that wait in it.
 func (s *shell) Close(ctx context.Context) error {
-	_, err := s.d.call(ctx, transport.PhaseShell, s.c.Delete(s.id), "DeleteResponse")
+	_, err := s.d.Call(ctx, transport.PhaseShell, s.c.Delete(s.id), "DeleteResponse")
 	s.kill(errDeleted)
 	if errors.Is(err, runspace.ErrGone) {
 		return nil
