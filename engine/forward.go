@@ -71,7 +71,7 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 	}
 	g := &w.c.Grant
 	env := lang.Env{"params": params, "grant": grantEnv(g, 0), "device": deviceEnv(&cn.Connection, 0)}
-	if err := evalVars(tpl, env); err != nil {
+	if err := w.keepVars(ctx, tpl, env); err != nil {
 		return nil, err
 	}
 	run := executor.Run{

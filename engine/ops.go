@@ -170,6 +170,9 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 	g := w.c.Grant
 	g.Expires, g.Backstop = to, backstop
 	env := lang.Env{"params": params, "grant": grantEnv(&g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(&g)}
+	if err := keptVars(tpl, g.Plan, env); err != nil {
+		return err
+	}
 	run := executor.Run{
 		Steps: tpl.Renew, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: w.e.Modules,
 		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease,

@@ -8,6 +8,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,6 +92,8 @@ func (e *Engine) pinned(ctx context.Context, hash string) (*template.Template, e
 type pins struct {
 	Forward map[string]any `json:"forward"`
 	Removal map[string]any `json:"removal"`
+	// Vars are the variables of the creation, from when it began.
+	Vars map[string]any `json:"vars,omitempty"`
 }
 
 func readPins(p grant.Plan) (pins, error) {
@@ -192,4 +196,71 @@ func newKeyPair(comment string) (private, public string, err error) {
 		return "", "", err
 	}
 	return string(pem.EncodeToMemory(block)), line, nil
+}
+
+// keepVars computes the variables of the creation, once, and stores them with
+// the grant before the device is touched: its later steps and its removal see
+// the same values. Variables that hold secrets are computed again.
+func (w *work) keepVars(ctx context.Context, tpl *template.Template, env lang.Env) error {
+	if err := evalVars(tpl, env); err != nil || len(tpl.Vars) == 0 {
+		return err
+	}
+	pinned, err := readPins(w.c.Grant.Plan)
+	if err != nil {
+		return err
+	}
+	pinned.Vars = map[string]any{}
+	for name, v := range env["vars"].(map[string]any) { //nolint:forcetypeassert // evalVars made it
+		if !holdsSecret(v) {
+			pinned.Vars[name] = v
+		}
+	}
+	params, err := json.Marshal(pinned)
+	if err != nil {
+		return fmt.Errorf("engine: vars: %w", err)
+	}
+	c, err := w.e.change(ctx, w.c.Grant.ID, func(c *grant.Case) error {
+		if err := c.Holds(w.fence); err != nil {
+			return err
+		}
+		c.Grant.Plan.Params = params
+		return nil
+	})
+	if err == nil {
+		w.c = c
+	}
+	return err
+}
+
+// keptVars puts the variables of the creation into env, as they were kept.
+func keptVars(tpl *template.Template, plan grant.Plan, env lang.Env) error {
+	pinned, err := readPins(plan)
+	if err != nil {
+		return err
+	}
+	vars := map[string]any{}
+	env["vars"] = vars
+	for _, v := range tpl.Vars {
+		if kept, is := pinned.Vars[v.Name]; is {
+			vars[v.Name] = typedJSON(v.Value.Type(), kept)
+			continue
+		}
+		if vars[v.Name], err = v.Value.Eval(env); err != nil {
+			return fmt.Errorf("vars.%s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+// holdsSecret reports whether a secret is in v.
+func holdsSecret(v any) bool {
+	switch v := v.(type) {
+	case secret.Value:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, holdsSecret)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), holdsSecret)
+	}
+	return false
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -79,7 +80,11 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 		return nil, err
 	}
 	env["params"] = params
-	if err := evalVars(tpl, env); err != nil {
+	vars := func() error { return evalVars(tpl, env) }
+	if tpl.Kind == template.Elevate { // the variables are those of the elevation
+		vars = func() error { return keptVars(tpl, g.Plan, env) }
+	}
+	if err := vars(); err != nil {
 		return nil, err
 	}
 	run := executor.Run{
@@ -132,12 +137,26 @@ func (w *work) removalParams(tpl *template.Template, env lang.Env) (map[string]a
 func createdEnv(g *grant.Grant) map[string]any {
 	out := map[string]any{}
 	known := len(g.Outputs) > 0 && json.Unmarshal(g.Outputs, &out) == nil && len(out) > 0
-	for k, v := range out {
-		if f, is := v.(float64); is {
-			out[k] = int64(f)
-		}
+	pinned, err := readPins(g.Plan)
+	if err != nil || len(g.Plan.Params) == 0 {
+		pinned = pins{} // of an ad hoc run
 	}
-	return map[string]any{"known": known, "outputs": out, "started_at": g.Requested.UTC()}
+	return map[string]any{
+		"known": known, "outputs": wholes(out), "params": wholes(pinned.Forward), "vars": wholes(pinned.Vars),
+		"started_at": g.Requested.UTC(),
+	}
+}
+
+// wholes gives numbers back the type that a JSON round trip took.
+func wholes(m map[string]any) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		if f, is := v.(float64); is && f == math.Trunc(f) {
+			v = int64(f)
+		}
+		out[k] = v
+	}
+	return out
 }
 
 // receipt compares the surface with the one before the grant.

@@ -1,6 +1,8 @@
 package template
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -76,7 +78,7 @@ func handedOn(t *Template, creates []*Template) lang.Problems {
 		var all []string
 		var without []*Template
 		for _, c := range creates {
-			names := c.outputNames()
+			names := slices.Collect(maps.Keys(c.open(r.what)))
 			all = append(all, names...)
 			if !slices.Contains(names, r.name) {
 				without = append(without, c)
@@ -85,10 +87,10 @@ func handedOn(t *Template, creates []*Template) lang.Problems {
 		switch {
 		case len(without) == len(creates):
 			ps = append(ps, noSuchOutput(r, creates, all))
-		case len(without) > 0 && !said[r.name]:
-			said[r.name] = true
+		case len(without) > 0 && !said[r.what+r.name]:
+			said[r.what+r.name] = true
 			for _, c := range without {
-				ps = append(ps, c.removalAt.Problem("missing-output", "the delete template %q reads created.outputs.%s, which is not among the outputs of this template; add %s: … to outputs", t.Name, r.name, r.name))
+				ps = append(ps, c.removalAt.Problem("missing-output", "the delete template %q reads created.%s.%s, which is not among the %s of this template; add %s: … to %s", t.Name, r.what, r.name, r.what, r.name, r.what))
 			}
 		}
 	}
@@ -106,17 +108,24 @@ func noSuchOutput(r createdRead, creates []*Template, outputs []string) lang.Pro
 	if len(by) > 1 {
 		verb = "have"
 	}
-	p := r.node.ProblemAt(r.offset, len("created.outputs.")+len(r.name), "unknown-output", "created.outputs has no %q: %s, removed by this template, %s no such output", r.name, "create template "+strings.Join(by, " and "), verb)
+	p := r.node.ProblemAt(r.offset, len("created."+r.what+".")+len(r.name), "unknown-output", "created.%s has no %q: %s, removed by this template, %s no such %s", r.what, r.name, "create template "+strings.Join(by, " and "), verb, strings.TrimSuffix(r.what, "s"))
+	if slices.ContainsFunc(creates, func(c *Template) bool { return c.hides(r) }) {
+		p.Message = fmt.Sprintf("created.%s.%s is a secret, and secrets are not handed on to a removal", r.what, r.name)
+		return p
+	}
 	if p.Suggest = lang.Similar(r.name, outputs); p.Suggest == "" {
 		p.Message += "; there is " + lang.Words(outputs)
 	}
 	return p
 }
 
-func (t *Template) outputNames() []string {
-	var names []string
-	for _, o := range t.Outputs {
-		names = append(names, o.Name)
+// hides reports whether what is read is a secret, which is not handed on.
+func (t *Template) hides(r createdRead) bool {
+	switch r.what {
+	case "params":
+		return slices.ContainsFunc(t.Params, func(p Param) bool { return p.Name == r.name && p.Type.Kind == lang.SecretKind })
+	case "vars":
+		return slices.ContainsFunc(t.Vars, func(v Var) bool { return v.Name == r.name && v.Value.Type().Kind == lang.SecretKind })
 	}
-	return names
+	return false
 }

@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -28,7 +29,30 @@ const (
 type createdRead struct {
 	node   *lang.Node
 	offset int
+	what   string // outputs, params or vars
 	name   string
+}
+
+// open returns the types of what a template hands on to its removal: its
+// outputs, and of its params and vars those that are no secrets.
+func (t *Template) open(what string) map[string]lang.Type {
+	types := map[string]lang.Type{}
+	switch what {
+	case "outputs":
+		for _, o := range t.Outputs {
+			types[o.Name] = o.Type
+		}
+	case "params":
+		for _, p := range t.Params {
+			types[p.Name] = p.Type
+		}
+	case "vars":
+		for _, v := range t.Vars {
+			types[v.Name] = v.Value.Type()
+		}
+	}
+	maps.DeleteFunc(types, func(_ string, typ lang.Type) bool { return typ.Kind == lang.SecretKind })
+	return types
 }
 
 // expr compiles a bare expression, or returns nil after a problem.
@@ -143,7 +167,7 @@ func (l *loader) readsOfValue(n *lang.Node, r reading) {
 }
 
 var (
-	outputsRead = regexp.MustCompile(`\bcreated\s*\??\.\s*outputs\b(?:\s*\??\.\s*([A-Za-z_]\w*))?`)
+	outputsRead = regexp.MustCompile(`\bcreated\s*\??\.\s*(outputs|params|vars)\b(?:\s*\??\.\s*([A-Za-z_]\w*))?`)
 	fallExpr    = regexp.MustCompile(`^\s*\?\?`)
 	fallPipe    = regexp.MustCompile(`^\s*\)?\s*\|\s*default\b`)
 	fallCall    = regexp.MustCompile("\\bdefault\\s+(?:\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`|[^\\s|()]+)\\s+$")
@@ -171,16 +195,17 @@ func (l *loader) readsOf(n *lang.Node, base int, text string, r reading) {
 	}
 	for _, m := range outputsRead.FindAllStringSubmatchIndex(text, -1) {
 		at, width := base+m[0], m[1]-m[0]
-		if m[2] < 0 {
+		what := text[m[2]:m[3]]
+		if m[4] < 0 {
 			if r.guard != known {
-				l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.outputs is empty when the creation was interrupted, and the removal must still work; read one output, and %s", r.fallback("NAME")))
+				l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.%s is empty when the creation was interrupted, and the removal must still work; read one of them by name, and %s", what, r.fallback(what+".NAME")))
 			}
 			continue
 		}
-		name := text[m[2]:m[3]]
-		l.t.reads = append(l.t.reads, createdRead{node: n, offset: at, name: name})
+		name := text[m[4]:m[5]]
+		l.t.reads = append(l.t.reads, createdRead{node: n, offset: at, what: what, name: name})
 		if r.guard != known && !r.falls(text, m[0], m[1]) {
-			l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.outputs.%s is not there when the creation was interrupted, and the removal must still work; %s", name, r.fallback(name)))
+			l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.%s.%s is not there when the creation was interrupted, and the removal must still work; %s", what, name, r.fallback(what+"."+name)))
 		}
 	}
 }
@@ -197,12 +222,12 @@ func (r reading) falls(text string, start, end int) bool {
 
 // fallback says what would be right.
 func (r reading) fallback(name string) string {
-	s := "write created.outputs." + name + " ?? VALUE"
+	s := "write created." + name + " ?? VALUE"
 	switch {
 	case r.action && r.want.Kind != lang.StringKind && r.want.Kind != lang.AnyKind:
-		s = "write !expr created.outputs." + name + " ?? VALUE, without {{ }}"
+		s = "write !expr created." + name + " ?? VALUE, without {{ }}"
 	case r.action:
-		s = "write {{ created.outputs." + name + ` | default "VALUE" }}`
+		s = "write {{ created." + name + ` | default "VALUE" }}`
 	}
 	if r.guard == unguarded {
 		s += ", or add when: created.known to the step"

@@ -295,3 +295,27 @@ func TestLoadedTemplatesCanBeCheckedTogether(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// What a removal reads of the params and vars of its creation has to be there,
+// and secrets are not handed on.
+func TestARemovalReadsParamsAndVarsThatAreHandedOn(t *testing.T) {
+	t.Parallel()
+	read := func(path string) fstest.MapFS {
+		return fstest.MapFS{
+			"create/a.yaml": {Data: []byte("schema: runner/v1\nkind: create\nname: a\nplatform: linux\nremoval: a\nparams:\n  size: {type: int, default: 1}\n  key: {type: secret, generate: {}}\nvars: {place: '/srv/{{ params.size }}'}\nsteps:\n  - {name: One, debug: '{{ vars.place }}'}\n")},
+			"delete/a.yaml": {Data: []byte("schema: runner/v1\nkind: delete\nname: a\nplatform: linux\nsteps:\n  - {name: One, when: created.known, debug: '{{ " + path + " }}'}\n")},
+		}
+	}
+	for path, want := range map[string]string{
+		"created.params.size": "", "created.vars.place": "",
+		"created.params.siez": `created.params has no "siez": create template a, removed by this template, has no such param; did you mean "size"?`,
+		"created.params.key":  `created.params.key is a secret, and secrets are not handed on to a removal`,
+		"created.vars.plaice": `created.vars has no "plaice": create template a, removed by this template, has no such var; did you mean "place"?`,
+	} {
+		_, ps := Open("", read(path), registry(t))
+		errs, _ := ps.Split()
+		if want == "" && len(errs) > 0 || want != "" && (len(errs) == 0 || !strings.Contains(errs.Error(), want)) {
+			t.Errorf("%s: %v", path, ps)
+		}
+	}
+}

@@ -360,7 +360,7 @@ func (l *loader) revert(f *lang.Fields, scope lang.Scope) {
 			types[o.Name] = o.Type
 		}
 		sec := &section{
-			scope:      scope.With("created", createdType(lang.MapOf(types))),
+			scope:      scope.With("created", createdType(lang.MapOf(types), lang.MapOf(l.t.open("params")), lang.MapOf(l.t.open("vars")))),
 			registered: map[string]lang.Pos{},
 			removes:    true,
 		}

@@ -33,17 +33,20 @@ func Scope(kind Kind) lang.Scope {
 		}),
 	}
 	if kind == Delete {
-		s["created"] = createdType(lang.Type{Kind: lang.MapKind})
+		s["created"] = createdType(lang.Type{Kind: lang.MapKind}, lang.Type{Kind: lang.MapKind}, lang.Type{Kind: lang.MapKind})
 	}
 	return s
 }
 
-// createdType is the type of created; outputs are those of the creation. When
-// known is false outputs is an empty map and started_at the zero time.
-func createdType(outputs lang.Type) lang.Type {
+// createdType is the type of created; outputs, params and vars are those of the
+// creation. When known is false outputs is an empty map and started_at the zero
+// time; when it never began vars is empty, too. Secrets are not in them.
+func createdType(outputs, params, vars lang.Type) lang.Type {
 	return lang.MapOf(map[string]lang.Type{
 		"known":      lang.Bool,
 		"outputs":    outputs,
+		"params":     params,
+		"vars":       vars,
 		"started_at": lang.Time,
 	})
 }
