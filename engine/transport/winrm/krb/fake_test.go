@@ -35,6 +35,7 @@ type fake struct {
 	refuse  map[string]int32                        // what to refuse, by kind, once
 	slow    time.Duration                           // before a login is answered
 	session etype.Key
+	twist   func(kind string, p *messages.EncKDCRepPart) // of what is for the client only
 
 	mu   sync.Mutex
 	seen []string // kinds of requests: ask, login, ticket
@@ -185,6 +186,9 @@ func (f *fake) ticket(body messages.KDCReqBody, server types.PrincipalName, key 
 	part := messages.EncKDCRepPart{
 		Key: f.session, Nonce: body.Nonce, Flags: types.NewKrbFlags(), AuthTime: now, StartTime: now, EndTime: now.Add(f.life),
 		SRealm: f.realm, SName: server,
+	}
+	if kind := map[bool]string{true: "login", false: "ticket"}[login]; f.twist != nil {
+		f.twist(kind, &part)
 	}
 	plain, _ := part.Marshal()
 	ct, _ := etype.Encrypt(key, usage, plain)

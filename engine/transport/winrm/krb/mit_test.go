@@ -116,11 +116,17 @@ func TestKeytabAndTicketCacheDoInsteadOfAPassword(t *testing.T) {
 		t.Errorf("keytab without a key of the user: %v", err)
 	}
 
-	cc := filepath.Join(k.Dir, "cc")
-	kinit := exec.CommandContext(t.Context(), "kinit", "-l", "60s", "-r", "1d", "-k", "-t", filepath.Join(k.Dir, "ops.keytab"), "-c", "FILE:"+cc, "ops")
-	kinit.Env = append(k.Env(), "KRB5_CONFIG="+withKDC(t, k))
-	if out, err := kinit.CombinedOutput(); err != nil {
-		t.Fatalf("kinit: %v: %s", err, out)
+	for name, life := range map[string]string{"cc": "60s", "long": "1h"} {
+		kinit := exec.CommandContext(t.Context(), "kinit", "-l", life, "-r", "1d", "-k", "-t", filepath.Join(k.Dir, "ops.keytab"), "-c", "FILE:"+filepath.Join(k.Dir, name), "ops")
+		kinit.Env = append(k.Env(), "KRB5_CONFIG="+withKDC(t, k))
+		if out, err := kinit.CombinedOutput(); err != nil {
+			t.Fatalf("kinit: %v: %s", err, out)
+		}
+	}
+	// nobody told what time it is at the KDC before the first ticket
+	cfg = krb.Config{CCache: secret.New(k.File(t, "long")), KDCs: []string{k.Addr}, Clock: func() time.Time { return time.Now().Add(20 * time.Minute) }}
+	if tkt, err := client(t, cfg).Ticket(t.Context(), spn); err != nil || time.Since(tkt.Stamp).Abs() > 3*time.Second {
+		t.Errorf("ticket cache and a clock that is off: %v", err)
 	}
 	cfg = krb.Config{CCache: secret.New(k.File(t, "cc")), KDCs: []string{k.Addr}}
 	c = client(t, cfg)

@@ -87,7 +87,11 @@ func TestMessagesAreThoseOfMITByteForByte(t *testing.T) {
 // pair is an initiator and an acceptor that agreed.
 func pair(tb testing.TB, id int32) (i, a *token.Channel) {
 	tb.Helper()
-	keys := token.Keys{Initiator: etype.New(id), Acceptor: etype.New(id)}
+	return pairOf(tb, token.Keys{Initiator: etype.New(id), Acceptor: etype.New(id)})
+}
+
+func pairOf(tb testing.TB, keys token.Keys) (i, a *token.Channel) {
+	tb.Helper()
 	i, err := token.NewChannel(false, keys, 100, 7)
 	if err != nil {
 		tb.Fatal(err)
@@ -121,20 +125,20 @@ func TestEveryLengthTravelsBothWays(t *testing.T) {
 func TestAnyChangedBitIsNoticed(t *testing.T) {
 	t.Parallel()
 	for _, id := range etype.All() {
-		i, _ := pair(t, id)
+		keys := token.Keys{Initiator: etype.New(id), Acceptor: etype.New(id)}
+		i, a := pairOf(t, keys)
 		h, b, err := i.Seal([]byte("<s:Envelope/>"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		tok := append(bytes.Clone(h), b...)
+		if _, err := a.Open(tok, nil); err != nil {
+			t.Fatal(err)
+		}
 		for bit := range len(tok) * 8 {
-			// the rotation says how to read, not what: a value that reads as the same is the same message
-			if bit/8 == 6 || bit/8 == 7 {
-				continue
-			}
 			bad := bytes.Clone(tok)
 			bad[bit/8] ^= 1 << (bit % 8)
-			_, a := pair(t, id)
+			_, a := pairOf(t, keys)
 			if got, err := a.Open(bad, nil); err == nil {
 				t.Fatalf("%s: bit %d of byte %d was not missed: %q", etype.Name(id), bit%8, bit/8, got)
 			}
