@@ -417,6 +417,67 @@ func TestWindowsProfileInUse(t *testing.T) {
 	}
 }
 
+// Folders and files are made once and go, folders with something in them only
+// when that is meant.
+func TestWindowsFiles(t *testing.T) {
+	t.Parallel()
+	h := windowsHost(t)
+	h.twice(t, "win_file", module.Args{"path": `C:\JIT`, "state": "directory"})
+	h.ok(t, "win_file", module.Args{"path": `C:\JIT`, "state": "directory"})
+	note := module.Args{"dest": `C:\JIT\note.txt`, "content": "for jit-abc\r\n'; rm x"}
+	h.twice(t, "win_copy", note)
+	if r := h.ok(t, "win_copy", note); r.changed || h.Files[`C:\JIT\note.txt`] != note["content"] || !strings.HasPrefix(r.state(0), "sha256=") {
+		t.Errorf("the file is %q: %+v", h.Files, r)
+	}
+	note["content"] = "other"
+	h.fails(t, "another content", "win_copy", note)
+	note["replace"] = true
+	if r := h.ok(t, "win_copy", note); !r.changed || h.Files[`C:\JIT\note.txt`] != "other" {
+		t.Errorf("replaced: %+v", r)
+	}
+	h.fails(t, "is a folder", "win_copy", module.Args{"dest": `C:\JIT`, "content": "x"})
+	h.fails(t, "Could not find", "win_copy", module.Args{"dest": `C:\nowhere\x`, "content": "x"})
+	h.fails(t, "is a file", "win_file", module.Args{"path": `C:\JIT\note.txt`, "state": "directory"})
+	h.Folder(`C:\JIT\sub`)
+	h.fails(t, "is not empty", "win_file", module.Args{"path": `C:\JIT`, "state": "absent"})
+	if r := h.ok(t, "win_file", module.Args{"path": `C:\JIT`}); r.changed || r.out["directory"] != "true" {
+		t.Errorf("a look: %+v", r)
+	}
+	h.ok(t, "win_file", module.Args{"path": `C:\JIT`, "state": "absent", "recurse": true})
+	if len(h.Files) != 0 {
+		t.Errorf("left: %q", h.Files)
+	}
+}
+
+// A service is started, stopped and set as asked, and what did not happen is told.
+func TestWindowsServices(t *testing.T) {
+	t.Parallel()
+	h := windowsHost(t)
+	h.Services = map[string]string{"TermService": `NT AUTHORITY\NetworkService`, "Spooler": "LocalSystem"}
+	want := module.Args{"name": "TermService", "state": "running", "startup": "auto"}
+	if r := h.do(t, transport.Check, "win_service", want); !r.changed || h.Running["TermService"] {
+		t.Errorf("in check mode: %+v", r)
+	}
+	if r := h.ok(t, "win_service", want); !r.changed || r.out["status"] != "Running" || r.out["startup"] != "Auto" || r.out["account"] != `NT AUTHORITY\NetworkService` {
+		t.Errorf("started: %+v", r)
+	}
+	if r := h.ok(t, "win_service", want); r.changed {
+		t.Errorf("a second time: %+v", r)
+	}
+	h.ok(t, "win_service", module.Args{"name": "TermService", "state": "stopped", "startup": "disabled"})
+	if r := h.ok(t, "win_service", module.Args{"name": "TermService"}); r.changed || r.out["status"] != "Stopped" || r.out["startup"] != "Disabled" {
+		t.Errorf("stopped: %+v", r)
+	}
+	h.fails(t, "cannot be started", "win_service", module.Args{"name": "TermService", "state": "running"})
+	h.Mute = map[string]bool{"start-service": true, "set-service": true}
+	h.fails(t, "is still Stopped", "win_service", module.Args{"name": "Spooler", "state": "running"})
+	h.fails(t, "still starts", "win_service", module.Args{"name": "Spooler", "startup": "disabled"})
+	h.fails(t, "there is no service", "win_service", module.Args{"name": "nothing", "state": "running"})
+	if r := h.ok(t, "win_service", module.Args{"name": "nothing"}); r.out["exists"] != "false" {
+		t.Errorf("nothing: %+v", r)
+	}
+}
+
 // Tasks that run as the account go, those of others stay.
 func TestWindowsScheduledTasks(t *testing.T) {
 	t.Parallel()
@@ -587,6 +648,8 @@ func TestWindowsArguments(t *testing.T) {
 		"no name of a local group":    {"win_group", module.Args{"name": "a[b]"}},
 		"creates must be an absolute": {"powershell", module.Args{"creates": `x\y`}},
 		"removes must be an absolute": {"win_command", module.Args{"removes": `C:\x\..\y`}},
+		"no name of a service":        {"win_service", module.Args{"name": "a'b"}},
+		"path must be an absolute":    {"win_file", module.Args{"path": `C:\a*`}},
 		"no path of a task":           {"win_scheduled_task", module.Args{"path": "nightly"}},
 		"one of sid, name is needed":  {"win_profile", module.Args{"name": "", "sid": ""}},
 		"argv is empty":               {"win_command", module.Args{"argv": []string{}}},

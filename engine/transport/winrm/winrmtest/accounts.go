@@ -1,6 +1,7 @@
 package winrmtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -57,6 +58,9 @@ type Accounts struct {
 	DomainRole  int
 	Users       []*Account
 	Services    map[string]string // who they run as, by name
+	Running     map[string]bool   // services that run, by name
+	Startup     map[string]string // how services start, by name; Manual when there is nothing
+	Files       map[string]string // contents, by path
 	Tasks       map[string]string // likewise, by path and name
 	Groups      []*Group
 	Profiles    []*Profile
@@ -136,7 +140,8 @@ func (a *Accounts) has(path string) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.paths[path]
+	_, file := a.Files[path]
+	return file || a.paths[path]
 }
 
 func (a *Accounts) user(name, sid string) *Account {
@@ -171,6 +176,8 @@ func (a *Accounts) add(to map[string]hostCommand) {
 		"get-ciminstance": a.instance, "get-cimassociatedinstance": a.associated, "remove-ciminstance": a.removeInstance,
 		"get-scheduledtask": a.tasks, "stop-scheduledtask": func(pseval.Call) error { return nil }, "unregister-scheduledtask": a.unregister, "cmd.exe": a.removeFolder,
 		"get-childitem": a.folders, "split-path": func(c pseval.Call) error { return c.Output(`C:\Users`) },
+		"set-service": a.setService, "start-service": a.runService(true), "stop-service": a.runService(false),
+		"test-path": a.testPath, "new-item": a.newFolder, "remove-item": a.removeItem, "get-content": a.content, "set-content": a.setContent, "get-filehash": a.hash,
 		"get-process": a.processes, "stop-process": a.stop, "logoff.exe": a.logOff, "test-wsman": a.testLogon,
 		"get-command": func(c pseval.Call) error { return c.Output(&pseval.Object{}) },
 		"whoami.exe":  a.whoAmI,
@@ -203,7 +210,8 @@ func (a *Accounts) add(to map[string]hostCommand) {
 // knows reports whether a call is about programs of accounts.
 func (a *Accounts) knows(c pseval.Call) bool {
 	_, users := c.Named["includeusername"]
-	if _, folders := c.Named["directory"]; users || folders {
+	path := cmp.Or(named(c, "literalpath"), named(c, "path"))
+	if users || strings.HasPrefix(path, `C:\`) {
 		return true
 	}
 	a.mu.Lock()

@@ -1,6 +1,7 @@
 package winrmtest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -33,8 +34,16 @@ func (a *Accounts) instance(c pseval.Call) error {
 	case class == "Win32_ComputerSystem":
 		return properties("domain", "corp.example", "domainrole", int64(a.DomainRole))
 	case class == "Win32_Service":
+		only, filtered := strings.CutPrefix(named(c, "filter"), "Name='")
 		for _, name := range slices.Sorted(maps.Keys(a.Services)) {
-			if err := properties("name", name, "startname", a.Services[name]); err != nil {
+			if filtered && !strings.EqualFold(name+"'", only) {
+				continue
+			}
+			state := "Stopped"
+			if a.Running[name] {
+				state = "Running"
+			}
+			if err := properties("name", name, "startname", a.Services[name], "state", state, "startmode", cmp.Or(a.Startup[name], "Manual")); err != nil {
 				return err
 			}
 		}
@@ -91,9 +100,12 @@ func (a *Accounts) removeFolder(c pseval.Call) error {
 	if len(c.Args) != 6 || !strings.HasPrefix(words, "/d/crd/s/q") {
 		return &pseval.UnsupportedError{What: "cmd.exe " + words}
 	}
-	if !a.held[path] {
-		delete(a.paths, path)
+	if a.held[path] {
+		return nil
 	}
+	below := func(p string) bool { return p == path || strings.HasPrefix(p, path+`\`) }
+	maps.DeleteFunc(a.paths, func(p string, _ bool) bool { return below(p) })
+	maps.DeleteFunc(a.Files, func(p, _ string) bool { return below(p) })
 	return nil
 }
 
@@ -101,7 +113,7 @@ func (a *Accounts) removeFolder(c pseval.Call) error {
 func (a *Accounts) folders(c pseval.Call) error {
 	for _, path := range slices.Sorted(maps.Keys(a.paths)) {
 		name, ok := strings.CutPrefix(path, named(c, "literalpath")+`\`)
-		if !ok {
+		if !ok || strings.Contains(name, `\`) {
 			continue
 		}
 		if err := c.Output(&pseval.Object{Properties: map[string]any{"name": name, "fullname": path}}); err != nil {
