@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,7 +186,9 @@ func askedKDCs(events []krb.Event) (string, bool) {
 	for _, e := range events {
 		switch {
 		case e.What == "kdcs":
-			s = append(s, e.Realm+" by "+e.Source+": "+strings.Join(e.KDCs, ", "))
+			if text := strings.Join(e.KDCs, ", ") + " (" + e.Source + ") for " + e.Realm; !slices.Contains(s, text) {
+				s = append(s, text)
+			}
 		case e.What == "ask" && e.Err == nil:
 			answered = true
 			s = append(s, fmt.Sprintf("%s answers by %s in %s", e.KDC, e.Network, e.Took.Round(time.Millisecond/10)))

@@ -15,6 +15,7 @@ import (
 	"runner/engine/secret"
 	"runner/engine/secret/source"
 	"runner/engine/transport"
+	"runner/engine/transport/ssh"
 	"runner/engine/transport/winrm"
 	"runner/engine/transport/winrm/gss"
 	"runner/engine/transport/winrm/krb"
@@ -62,7 +63,7 @@ func hostPort(c *inventory.Connection) string {
 
 func winConfig(c *inventory.Connection, dev winrm.Device) winrm.Config {
 	return winrm.Config{
-		Device: dev, Address: hostPort(c), User: c.User, DialTimeout: c.Dial, StepTimeout: c.Step, MaxEnvelope: c.WinRM.MaxEnvelope,
+		Device: dev, Address: hostPort(c), Shell: c.WinRM.Shell, User: c.User, DialTimeout: c.Dial, StepTimeout: c.Step, MaxEnvelope: c.WinRM.MaxEnvelope,
 	}
 }
 
@@ -169,13 +170,26 @@ func tlsOf(w *inventory.ConnectionWinRM) (*wire.TLS, error) {
 // route returns how the device and its KDCs are dialled, and a name for the way;
 // nil and nothing: directly.
 func (d *WinRMDialer) route(ctx context.Context, c *inventory.Connection) (wire.DialFunc, string, error) {
-	switch {
-	case len(c.Jump) > 0:
-		return d.throughJump(ctx, c.Jump)
-	case c.WinRM.SOCKS5 != "":
-		return throughSOCKS5(c.WinRM.SOCKS5)
+	if c.WinRM.SOCKS5 != "" {
+		return wire.SOCKS5(c.WinRM.SOCKS5), "socks5 " + c.WinRM.SOCKS5, nil
 	}
-	return nil, "", nil
+	if len(c.Jump) == 0 {
+		return nil, "", nil
+	}
+	if d.SSH == nil {
+		return nil, "", errors.New("there is nothing that reaches jump hosts")
+	}
+	var hops []ssh.Config
+	var names []string
+	for i := range c.Jump {
+		hop, err := d.SSH.config(ctx, &c.Jump[i])
+		if err != nil {
+			return nil, "", err
+		}
+		hops = append(hops, hop)
+		names = append(names, hop.User+"@"+hop.Address)
+	}
+	return d.SSH.SSH.Through(hops), "ssh " + strings.Join(names, " "), nil
 }
 
 // who says for people who logs in where.
@@ -183,12 +197,3 @@ func who(c *inventory.Connection) string {
 	user, _, _ := strings.Cut(c.User, "@")
 	return user + "@" + cmp.Or(c.WinRM.Realm, c.Address)
 }
-
-// errNoConnector says that a way is not part of the program yet.
-var errNoConnector = errors.New("this runner has no connectors for winrm yet: jump and socks5 cannot be used")
-
-func (d *WinRMDialer) throughJump(context.Context, []inventory.Connection) (wire.DialFunc, string, error) {
-	return nil, "", errNoConnector
-}
-
-func throughSOCKS5(string) (wire.DialFunc, string, error) { return nil, "", errNoConnector }

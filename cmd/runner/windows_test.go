@@ -11,9 +11,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"runner/engine/lab"
+	"runner/engine/lab/labtest"
 	"runner/engine/transport/winrm/gsstest"
 	"runner/engine/transport/winrm/krb/etype"
 	"runner/engine/transport/winrm/krb/krbtest"
@@ -284,4 +287,113 @@ func TestDeviceCheckOfWindows(t *testing.T) {
 	_ = closed.Close()
 	edit(s.kdc.Addr, "127.0.0.1:"+strconv.Itoa(port))
 	fails("no KDC", "win-admin", "kdc", "kdc.unreachable", "")
+}
+
+// socksProxy is a SOCKS5 proxy (RFC 1928) without login; it counts connections.
+func socksProxy(t *testing.T, asked *atomic.Int64) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	serve := func(c net.Conn) {
+		defer c.Close()
+		b := make([]byte, 262)
+		read := func(n int) []byte {
+			_, _ = io.ReadFull(c, b[:n])
+			return slices.Clone(b[:n])
+		}
+		read(int(read(2)[1]))
+		_, _ = c.Write([]byte{5, 0})
+		var host string
+		if read(4)[3] == 1 {
+			host = net.IP(read(4)).String()
+		} else {
+			host = string(read(int(read(1)[0])))
+		}
+		port := read(2)
+		there, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(int(port[0])<<8|int(port[1]))))
+		if err != nil {
+			return
+		}
+		defer there.Close()
+		asked.Add(1)
+		_, _ = c.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		done := make(chan struct{})
+		go func() { defer close(done); _, _ = io.Copy(there, c); _ = there.Close() }()
+		_, _ = io.Copy(c, there)
+		_ = c.Close()
+		<-done
+	}
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { serve(c) })
+		}
+	})
+	return l.Addr().String()
+}
+
+// The same templates work over the cmd shell, and through connectors, which carry
+// the way to the KDC, too.
+func TestWindowsOverTheCmdShellAndConnectors(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	proxy := socksProxy(t, &asked)
+	box := labtest.StartT(t, lab.Config{Name: "snc", Dir: t.TempDir()})
+	jump := labYAML(box)
+	for name, more := range map[string]string{
+		"cmd": "winrm: {operation_timeout: 2s, shell: cmd}", "socks5": "winrm: {operation_timeout: 2s}\nsocks5: " + proxy,
+		"jump": "winrm: {operation_timeout: 2s}\njump: [{device: snc, credential: snc-admin}]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newWinSite(t)
+			s.server.Program = s.win.Program
+			text, err := os.ReadFile(filepath.Join(s.dir, "inventories/windows.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			docs := strings.Replace(string(text), "winrm: {operation_timeout: 2s}", more, 1)
+			if name == "jump" {
+				docs += "---\n" + jump
+			}
+			s.write(t, "inventories/windows.yaml", docs)
+			v := must[[]checkJSON](t, &s.site, 0, "root", "device", "check", "win-1", "--credential", "win-admin")[0]
+			if !v.OK {
+				t.Fatalf("%+v", v)
+			}
+			if around := name != "cmd"; around != (v.Stages[1].Detail == "looked up by the connector") || around == strings.Contains(v.Stages[3].Detail, "answers by udp") {
+				t.Errorf("the way is %+v", v.Stages)
+			}
+			ana := must[secretJSON](t, &s.site, 0, "ana", "grant", "request", "win-admin")
+			if u := s.User(ana.Account); u == nil || u.Password != ana.Password {
+				t.Fatalf("handed over %+v, the account is %+v", ana, u)
+			}
+			s.LogOn(ana.Account, 2)
+			if _, text, code := s.as(t, "ana", "grant", "end", ana.Grant); code != 0 || s.User(ana.Account) != nil || len(s.Profiles) != 0 {
+				t.Fatalf("end: exit %d, %s", code, text)
+			}
+			if n := len(s.win.Scripts()); n < 4 {
+				t.Errorf("%d scripts", n)
+			}
+			for _, script := range s.win.Scripts() {
+				for _, canary := range []string{ana.Password, ana.Account, svcPassword} {
+					if strings.Contains(script, canary) {
+						t.Errorf("a script holds %q", canary)
+					}
+				}
+			}
+			if s.tap.holds(ana.Password) || s.tap.holds(svcPassword) {
+				t.Error("a secret travels in clear")
+			}
+		})
+	}
+	if asked.Load() < 6 {
+		t.Errorf("%d connections through the proxy: those to the KDC go there, too", asked.Load())
+	}
 }
