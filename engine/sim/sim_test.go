@@ -53,7 +53,7 @@ func number(t *testing.T, name string, otherwise int) int {
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	kit := newKit(t)
-	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_HISTORIES", 2000)
+	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_HISTORIES", 600)
 	var next atomic.Int64
 	next.Store(int64(first))
 	for range runtime.GOMAXPROCS(0) {
@@ -76,7 +76,7 @@ func TestHistories(t *testing.T) {
 func TestHistoriesOnDisk(t *testing.T) {
 	t.Parallel()
 	kit := newKit(t)
-	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_DISK_HISTORIES", 200)
+	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_DISK_HISTORIES", 60)
 	for seed := first; seed < first+n; seed++ {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
