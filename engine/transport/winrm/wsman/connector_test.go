@@ -45,6 +45,9 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return l.Addr().String()
 }
 
+// always is one address for every name.
+func always(address string) func(string) string { return func(string) string { return address } }
+
 // splice copies both ways until one side ends.
 func splice(a, b io.ReadWriteCloser) {
 	done := make(chan struct{})
@@ -54,8 +57,8 @@ func splice(a, b io.ReadWriteCloser) {
 	<-done
 }
 
-// socks is a SOCKS5 proxy (RFC 1928) for which every name is to.
-func socks(t *testing.T, to string, asked chan<- string) string {
+// socks is a SOCKS5 proxy (RFC 1928); to says what a name is.
+func socks(t *testing.T, to func(string) string, asked chan<- string) string {
 	t.Helper()
 	return listen(t, func(c net.Conn) {
 		b := make([]byte, 262)
@@ -74,9 +77,10 @@ func socks(t *testing.T, to string, asked chan<- string) string {
 		case 3:
 			name = string(read(int(read(1)[0])))
 		}
-		asked <- net.JoinHostPort(name, strconv.Itoa(int(binary.BigEndian.Uint16(read(2)))))
-		there, err := net.Dial("tcp", to)
-		if to == "" || err != nil {
+		name = net.JoinHostPort(name, strconv.Itoa(int(binary.BigEndian.Uint16(read(2)))))
+		asked <- name
+		there, err := net.Dial("tcp", to(name))
+		if err != nil {
 			_, _ = c.Write([]byte{5, 4, 0, 1, 0, 0, 0, 0, 0, 0})
 			return
 		}
@@ -95,7 +99,7 @@ func TestThroughSOCKS5(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := make(chan string, 100)
-	h.cfg.Dial = wire.SOCKS5(socks(t, address, asked))
+	h.cfg.Dial = wire.SOCKS5(socks(t, always(address), asked))
 	did := h.counting()
 	c, err := h.dial(t, winrm.Config{})
 	if err == nil {
@@ -113,7 +117,7 @@ func TestErrorsOfAProxy(t *testing.T) {
 	t.Parallel()
 	asked := make(chan string, 100)
 	for want, dial := range map[string]wire.DialFunc{
-		"dial.proxy_refused: the SOCKS5 proxy says: host unreachable":           wire.SOCKS5(socks(t, "", asked)),
+		"dial.proxy_refused: the SOCKS5 proxy says: host unreachable":           wire.SOCKS5(socks(t, always("127.0.0.1:1"), asked)),
 		"dial.proxy: the SOCKS5 proxy at 127.0.0.1:1 does not answer: dial tcp": wire.SOCKS5("127.0.0.1:1"),
 	} {
 		h := newHost(t)
@@ -126,9 +130,9 @@ func TestErrorsOfAProxy(t *testing.T) {
 	}
 }
 
-// jump is an SSH server that forwards every connection to one address. It
+// jump is an SSH server that forwards connections; to says what a name is. It
 // returns its own address and its host key.
-func jump(t *testing.T, to string) (address, hostKey string) {
+func jump(t *testing.T, to func(string) string) (address, hostKey string) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -156,7 +160,14 @@ func jump(t *testing.T, to string) (address, hostKey string) {
 				_ = ch.Reject(gossh.UnknownChannelType, "no")
 				continue
 			}
-			there, err := net.Dial("tcp", to)
+			var name struct {
+				Host string
+				Port uint32
+				From string
+				By   uint32
+			}
+			_ = gossh.Unmarshal(ch.ExtraData(), &name)
+			there, err := net.Dial("tcp", to(net.JoinHostPort(name.Host, strconv.Itoa(int(name.Port)))))
 			if err != nil {
 				_ = ch.Reject(gossh.ConnectionFailed, "connect failed")
 				continue
@@ -181,7 +192,7 @@ func TestThroughAnSSHJumpHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hop, key := jump(t, address)
+	hop, key := jump(t, always(address))
 	d := &ssh.Dialer{}
 	t.Cleanup(func() { _ = d.Close() })
 	cfg := ssh.Config{Address: hop, User: "hop", Auth: ssh.Auth{Password: secret.New("hop")}, HostKeys: ssh.HostKeys{Known: []string{key}}}

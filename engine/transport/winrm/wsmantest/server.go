@@ -55,15 +55,16 @@ type Server struct {
 	// that is made: one round trip.
 	Latency time.Duration
 
-	mu       sync.Mutex
-	conns    map[net.Conn]context.CancelFunc
-	shells   map[string]runspace.Shell
-	cmds     map[string]*cmdShell
-	messages map[string]int // by MessageID
-	commands map[string]int // by CommandId, of Command
-	counts   map[string]int // by operation, and Connection, Login
-	done     map[string]int // operations that were done
-	work     sync.WaitGroup
+	mu        sync.Mutex
+	listeners []net.Listener
+	conns     map[net.Conn]context.CancelFunc
+	shells    map[string]runspace.Shell
+	cmds      map[string]*cmdShell
+	messages  map[string]int // by MessageID
+	commands  map[string]int // by CommandId, of Command
+	counts    map[string]int // by operation, and Connection, Login
+	done      map[string]int // operations that were done
+	work      sync.WaitGroup
 }
 
 // Request is a message as it arrived.
@@ -82,13 +83,16 @@ func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return here, nil
 }
 
-// Listen serves a port of the loopback until Close and returns its address.
+// Listen serves a port of the loopback until Close, or until ctx ends, and returns its address.
 func (s *Server) Listen(ctx context.Context) (string, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
 	context.AfterFunc(ctx, func() { _ = l.Close() })
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
 	s.work.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -126,9 +130,13 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	})
 }
 
-// Close ends all connections and waits for what they did. A listener ends with
-// its context.
+// Close ends listeners and connections and waits for what they did.
 func (s *Server) Close() {
+	s.mu.Lock()
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	s.mu.Unlock()
 	s.Drop()
 	s.work.Wait()
 }

@@ -106,8 +106,8 @@ func (c *Conn) denied(offered []string, bound bool) error {
 // unproven words a token that does not do.
 func (c *Conn) unproven(binding []byte, err error) error {
 	e := c.security(transport.PhaseAuth, err, true)
-	if binding != nil && e.Code == "auth.refused" && e.Hint == "" {
-		e.Hint = "if it works over HTTP only, TLS is intercepted on the way or CbtHardeningLevel is Strict"
+	if binding != nil && e.Code == "auth.refused" {
+		e.Hint = strings.TrimPrefix(e.Hint+"; if it works over HTTP only, TLS is intercepted on the way or CbtHardeningLevel is Strict", "; ")
 	}
 	return e
 }
