@@ -168,6 +168,9 @@ func (w *writer) step(in string) {
 		w.line(in, "  changed_when: %s", pick(w, "rc == 0", `stdout == "plain"`, "len(stdout) > 2"))
 	}
 	w.line(in, "  undo: rm -f %s", file)
+	if writes && code == 0 && w.chance(25) {
+		w.line(in, "  probe: test -e %s", file)
+	}
 	if !over {
 		w.results = append(w.results, register)
 	}
@@ -313,5 +316,32 @@ func TestWhatAnEarlierTryDidIsUndone(t *testing.T) {
 		if left := b.sh(t, "ls -A /srv"); err != nil || len(conflicts) > 0 || len(undone) != 1 || left != "" {
 			t.Errorf("until %s: undone %v, conflicts %v, error %v, left %q", until, undone, conflicts, err, left)
 		}
+	}
+}
+
+// What a script with a probe finds there was there before: it neither runs nor
+// is undone. What it made is undone only while it is there.
+func TestAProbeKeepsWhatWasThereBefore(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	text := "schema: runner/v1\nkind: create\nname: example\nplatform: linux\nremoval: example\nbecome: root\nparams: {public_key: {type: string}}\nsteps:\n" +
+		"  - {name: Make it, shell: 'echo ran >>/srv/made', undo: rm /srv/made, probe: 'test -e \"/srv/{{ \"made\" }}\"'}\n"
+	for _, c := range []struct{ before, between, undone, left string }{
+		{"", "", "1", ""},
+		{"echo was >/srv/made", "", "0", "was"},
+		{"", "rm /srv/made", "0", ""},
+	} {
+		b.sh(t, c.before)
+		r, res, run := b.step(t, text, nil)
+		if (r.Status == executor.Changed) != (c.before == "") {
+			t.Errorf("%+v: %s %s", c, r.Status, r.Message)
+		}
+		b.sh(t, c.between)
+		run.Recorded, run.ID = res.Changes, "x-undo"
+		undone, conflicts, err := executor.Revert(t.Context(), run)
+		if left := b.sh(t, "cat /srv/made 2>/dev/null || :"); err != nil || len(conflicts) > 0 || strconv.Itoa(len(undone)) != c.undone || left != c.left {
+			t.Errorf("%+v: undone %v, conflicts %v, error %v, left %q", c, undone, conflicts, err, left)
+		}
+		b.sh(t, "rm -f /srv/made")
 	}
 }

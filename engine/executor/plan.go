@@ -95,6 +95,11 @@ func (x *run) planStep(st *template.Step, pend []*item) (*item, bool, error) {
 	if x.Diff && !st.Module.ReadOnly {
 		it.step.Args = append(it.step.Args, transport.Arg{Name: diffArg, Value: transport.Lit{V: "1"}})
 	}
+	if st.Probe != nil {
+		if ok, err := x.planProbe(it, later); err != nil || !ok {
+			return nil, false, err
+		}
+	}
 	if st.Undo != nil && x.Mode == transport.Apply {
 		if ok, err := x.planUndo(it, later); err != nil || !ok {
 			return nil, false, err

@@ -168,7 +168,7 @@ func (x *run) bindCall(it *item) {
 		it.step.Args = append(it.step.Args, transport.Arg{Name: f.Name, Value: transport.Lit{V: plain(v)}})
 	}
 	for _, name := range slices.Sorted(maps.Keys(it.call.Args)) {
-		if strings.HasPrefix(name, "_r") { // what the {{ }} of a script are bound to
+		if strings.HasPrefix(name, "_") { // what the {{ }} of a script are bound to, and its probe
 			it.step.Args = append(it.step.Args, transport.Arg{Name: name, Value: transport.Lit{V: plain(it.call.Args[name])}})
 		}
 	}

@@ -223,6 +223,8 @@ func (x *run) undoItem(n, i int, c *Change, mode transport.Mode) (*item, error) 
 	it.step.Mode, it.step.Continue = mode, true
 	if m.Objects != nil {
 		it.objects = m.Objects(args)
+	} else if args[probeArg] != nil {
+		it.objects = []module.Object{{ID: c.Object}}
 	}
 	return it, nil
 }

@@ -15,6 +15,9 @@ import (
 // such an object, so its undo runs whenever the script may have done something.
 const scriptObject = "script:"
 
+// What a script made that has a probe can be looked at like any other object.
+const madeObject = "made:"
+
 func isScript(object string) bool { return strings.HasPrefix(object, scriptObject) }
 
 // unlooked is what an object was before when nothing could look at it.
@@ -51,7 +54,50 @@ func (x *run) planUndo(it *item, later func(string) bool) (bool, error) {
 		}
 		undo.Args["_r"+strconv.Itoa(i+1)] = lit.V
 	}
-	it.objects = []module.Object{{ID: fmt.Sprintf("%s%d:%s", scriptObject, x.stepOf(it.n), it.name), Undo: &undo}}
+	kind := scriptObject
+	if it.st.Probe != nil {
+		kind = madeObject
+		for _, a := range it.step.Args {
+			if strings.HasPrefix(a.Name, probeArg) {
+				undo.Args[a.Name] = a.Value.(transport.Lit).V //nolint:forcetypeassert // planProbe made it
+			}
+		}
+		undo.Args[wantArg] = "absent"
+	}
+	it.objects = []module.Object{{ID: fmt.Sprintf("%s%d:%s", kind, x.stepOf(it.n), it.name), Undo: &undo}}
+	return true, nil
+}
+
+// Variables that bodies of scripts read: the author's probe, the values of its
+// {{ }} behind their numbers, and what it should find when the script has run.
+const (
+	probeArg = "_probe"
+	wantArg  = "_want"
+)
+
+// planProbe hands the author's probe to the body of a script. It returns false
+// when its values have to wait for results.
+func (x *run) planProbe(it *item, later func(string) bool) (bool, error) {
+	text := it.st.Probe.Text
+	var args []transport.Arg
+	for i, b := range it.st.Probe.Binds {
+		v, ok, err := x.value(b, later)
+		if err != nil {
+			return false, x.broken(it.st, "probe: "+err.Error())
+		}
+		lit, known := v.(transport.Lit)
+		if !ok || !known && x.view == nil {
+			return false, nil
+		}
+		if _, is := lit.V.(secret.Value); is {
+			return false, x.broken(it.st, "probe: it is stored with the grant and cannot hold a secret")
+		}
+		n := strconv.Itoa(i + 1)
+		text = strings.ReplaceAll(text, "${_r"+n+"}", "${"+probeArg+n+"}") // no author can write these
+		args = append(args, transport.Arg{Name: probeArg + n, Value: transport.Lit{V: lit.V}})
+	}
+	it.step.Args = append(append(it.step.Args, args...),
+		transport.Arg{Name: probeArg, Value: transport.Lit{V: text}}, transport.Arg{Name: wantArg, Value: transport.Lit{V: "present"}})
 	return true, nil
 }
 

@@ -75,6 +75,42 @@ func TestProgramsGetTheirEnvironmentAndInput(t *testing.T) {
 	})
 }
 
+func TestAProbeSaysWhatThereIs(t *testing.T) {
+	t.Parallel()
+	onEveryShell(t, func(t *testing.T, d *device) {
+		step := func(mode, cmd, probe, want string) result {
+			return d.run(t, mode, "shell", module.Args{"cmd": cmd, "_probe": probe, "_probe1": "/srv/it $(id)", "_want": want})
+		}
+		there := `test -e "${_probe1}"`
+		made, gone := "touch '/srv/it $(id)'", "rm '/srv/it $(id)'"
+		for i, c := range []struct {
+			mode, cmd, probe, want string
+			before, after          string
+			changed                bool
+			rc                     int
+		}{
+			{"probe", made, there, "present", "absent", "absent", false, 0},
+			{"check", made, there, "present", "absent", "absent", true, 0},
+			{"apply", "true", there, "present", "absent", "absent", true, 1}, // it did not do what it is for
+			{"apply", made, "exit 7", "present", "", "", false, 1},
+			{"probe", made, "exit 7", "present", "", "", false, 0},
+			{"apply", made, there, "present", "absent", "present", true, 0},
+			{"apply", "exit 9", there, "present", "present", "present", false, 0}, // nothing to do
+			{"check", made, there, "present", "present", "present", false, 0},
+			{"apply", "true", there, "absent", "present", "present", true, 1},
+			{"apply", gone, there, "absent", "present", "absent", true, 0},
+			{"apply", gone, there, "absent", "absent", "absent", false, 0},
+		} {
+			if r := step(c.mode, c.cmd, c.probe, c.want); r.rc != c.rc || r.before[0] != c.before || r.state[0] != c.after || r.changed != c.changed {
+				t.Errorf("%d: exit %d, %q then %q, changed %v; want %+v\n%s", i, r.rc, r.before[0], r.state[0], r.changed, c, r.stdout)
+			}
+		}
+		if got := d.sh(t, "ls -A /srv"); got != "" {
+			t.Errorf("left: %s", got)
+		}
+	})
+}
+
 func TestScriptsAreKeptApart(t *testing.T) {
 	t.Parallel()
 	onEveryShell(t, func(t *testing.T, d *device) {

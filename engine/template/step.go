@@ -145,13 +145,16 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 		f.Take(c.key) // compiled when the outputs of the module are known
 	}
 	l.repeats(f, s)
-	undo := f.Take("undo")
+	undo, probe := f.Take("undo"), f.Take("probe")
 
 	key, args := l.module(f, s)
 	if s.Module != nil {
 		l.args(s, key, args, sec, guarded)
 		if undo != nil {
 			s.Undo = l.undo(f, s, undo, sec, guarded)
+		}
+		if probe != nil {
+			s.Probe = l.probe(f, s, probe, sec, guarded)
 		}
 		for _, c := range conditions {
 			if n := f.Node.Get(c.key); n != nil {
@@ -321,6 +324,32 @@ func (l *loader) undo(f *lang.Fields, s *Step, n *lang.Node, sec *section, guard
 		return nil
 	}
 	return undo
+}
+
+// probe reads the script that says whether what the module makes is there.
+func (l *loader) probe(f *lang.Fields, s *Step, n *lang.Node, sec *section, guarded guard) *Script {
+	switch {
+	case !sec.forward && sec.shared:
+		return nil
+	case !sec.forward:
+		l.Add(f.Key("probe"), "no-effect", "probe has no effect here: it says whether what a creation makes is there; use creates or removes")
+		return nil
+	case !s.Module.NeedsUndo:
+		l.Add(f.Key("probe"), "no-effect", "probe has no effect with %s, which looks by itself; leave it out", s.Module.Name)
+		return nil
+	case s.Module.Ps != "":
+		l.Add(f.Key("probe"), "wrong-platform", "probe is a script of POSIX sh, and %s is for Windows; ask in the script itself", s.Module.Name)
+		return nil
+	case f.Node.Get("undo") == nil:
+		l.Add(f.Key("probe"), "missing-key", "%s has probe and no undo; add undo: with the script that takes back what the probe finds", f.What)
+		return nil
+	}
+	probe := l.script(s.Module, n, sec.scope, guarded)
+	if probe != nil && slices.ContainsFunc(probe.Binds, func(b *lang.Value) bool { return b.Type().Kind == lang.SecretKind }) {
+		l.Add(n, "secret", "probe is stored with the grant, so it cannot use a secret; look for what was made by its name")
+		return nil
+	}
+	return probe
 }
 
 // undoable refuses effects that nobody could take back.

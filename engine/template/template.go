@@ -122,6 +122,8 @@ type Step struct {
 	Tags        []string
 	// Undo undoes a step whose module cannot know how: a shell script.
 	Undo *Script
+	// Probe tells whether what such a step makes is there. It needs Undo.
+	Probe *Script
 	// Asserts are the conditions of a step that calls assert; its Args are empty.
 	Asserts []Assert
 	// Outputs are the outputs of the module; of set_fact the keys of the step.

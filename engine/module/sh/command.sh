@@ -7,9 +7,6 @@ $a_argv
 EOF
   exec "$@"
 }
-if [ "$M" = probe ]; then return 0; fi
-lib_due || return 0
-_changed
-lib_stale
-if [ "$M" = check ]; then _say 'would run'; return 0; fi
+lib_ready || return "$v_rc"
 if [ -n "$a_stdin" ]; then lib_feed | (cmd_run); else (cmd_run); fi
+lib_proven $?

@@ -1,9 +1,5 @@
 # A program text for an interpreter, through standard input.
-if [ "$M" = probe ]; then return 0; fi
-lib_due || return 0
-_changed
-lib_stale
-if [ "$M" = check ]; then _say 'would run'; return 0; fi
+lib_ready || return "$v_rc"
 (
   lib_clean
   set --
@@ -17,3 +13,4 @@ EOF
   *) _put "$a_text$lib_nl" | "$a_interpreter" - "$@" ;;
   esac
 )
+lib_proven $?

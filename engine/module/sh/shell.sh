@@ -3,9 +3,6 @@ sh_run() {
   lib_clean
   eval "$a_cmd"
 }
-if [ "$M" = probe ]; then return 0; fi
-lib_due || return 0
-_changed
-lib_stale
-if [ "$M" = check ]; then _say 'would run'; return 0; fi
+lib_ready || return "$v_rc"
 if [ -n "$a_stdin" ]; then lib_feed | (sh_run); else (sh_run); fi
+lib_proven $?
