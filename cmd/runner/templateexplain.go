@@ -48,6 +48,7 @@ type explainParamJSON struct {
 type batchJSON struct {
 	N       int    `json:"n"`
 	Steps   []int  `json:"steps"`
+	Account string `json:"account"` // that the steps run as; empty: the login account
 	Program string `json:"program,omitempty"`
 }
 
@@ -64,6 +65,7 @@ type explainStepJSON struct {
 	Arguments  []argumentJSON  `json:"arguments"`
 	Changes    []objectJSON    `json:"changes"`
 	Undo       string          `json:"undo,omitempty"` // as written
+	Probe      string          `json:"probe,omitempty"`
 }
 
 // conditionJSON is a condition of a step and who decides it.
@@ -173,7 +175,7 @@ func viewValues(vs []engine.ExplainedValue) []explainParamJSON {
 func viewPlan(p *executor.Plan, programs []string, full bool) planJSON {
 	v := planJSON{Batches: []batchJSON{}, Steps: []explainStepJSON{}}
 	for i, b := range p.Batches {
-		batch := batchJSON{N: i + 1, Steps: b.Steps}
+		batch := batchJSON{N: i + 1, Steps: b.Steps, Account: b.Batch.Become}
 		if full && i < len(programs) {
 			batch.Program = programs[i]
 		}
@@ -181,7 +183,7 @@ func viewPlan(p *executor.Plan, programs []string, full bool) planJSON {
 	}
 	for _, s := range p.Steps {
 		j := explainStepJSON{
-			N: s.N, Name: s.Name, Module: s.Module, Within: s.Within, Where: s.Where, Batch: s.Batch, Why: s.Why, Undo: s.Undo,
+			N: s.N, Name: s.Name, Module: s.Module, Within: s.Within, Where: s.Where, Batch: s.Batch, Why: s.Why, Undo: s.Undo, Probe: s.Probe,
 			Conditions: []conditionJSON{}, Arguments: []argumentJSON{}, Changes: []objectJSON{},
 		}
 		for _, c := range s.Conditions {
@@ -248,7 +250,7 @@ func describePlan(w io.Writer, p *planJSON, removal bool) {
 	for _, s := range p.Steps {
 		if s.Where == executor.OnDevice && s.Batch != batch {
 			batch = s.Batch
-			section(w, fmt.Sprintf("batch %d of %d", batch, len(p.Batches)))
+			section(w, fmt.Sprintf("batch %d of %d%s", batch, len(p.Batches), otherAccount(p.Batches, batch)))
 		} else if batch == -1 {
 			batch = 0
 			_, _ = fmt.Fprintln(w)
@@ -267,6 +269,18 @@ func describePlan(w io.Writer, p *planJSON, removal bool) {
 			_, _ = io.WriteString(w, b.Program)
 		}
 	}
+}
+
+// otherAccount says as whom a batch runs when not all run as the same.
+func otherAccount(batches []batchJSON, n int) string {
+	own := batches[n-1].Account
+	switch {
+	case !slices.ContainsFunc(batches, func(b batchJSON) bool { return b.Account != own }):
+		return ""
+	case own == "":
+		return ", as the login account"
+	}
+	return ", as " + own
 }
 
 func describePlanned(out io.Writer, s *explainStepJSON, removal bool) {
@@ -297,6 +311,9 @@ func describePlanned(out io.Writer, s *explainStepJSON, removal bool) {
 	}
 	for _, o := range s.Changes {
 		_, _ = fmt.Fprintf(w, "       may change %s\n", describeObject(o, removal))
+	}
+	if s.Probe != "" {
+		_, _ = fmt.Fprintf(w, "       looked at by the script: %s\n", cut(oneLine(s.Probe), 80))
 	}
 	if s.Undo != "" {
 		_, _ = fmt.Fprintf(w, "       undone by the script: %s\n", cut(oneLine(s.Undo), 80))

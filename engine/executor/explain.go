@@ -49,6 +49,7 @@ type PlannedStep struct {
 	Args         []PlannedArg // those that are written
 	Objects      []PlannedObject
 	Undo         string // the script that undoes it, as written
+	Probe        string // the script that says whether what it makes is there
 	ReadOnly     bool
 }
 
@@ -176,6 +177,9 @@ func (x *run) planned(st *template.Step, where string) *PlannedStep {
 	s := &PlannedStep{N: x.num[st], Name: st.Name, Module: st.Module.Name, Tags: st.Tags, Within: strings.Join(v.within, ", "), Where: where, ReadOnly: st.Module.ReadOnly}
 	if st.Undo != nil {
 		s.Undo = st.Undo.Text
+	}
+	if st.Probe != nil {
+		s.Probe = st.Probe.Text
 	}
 	v.steps[s.N] = s
 	return s

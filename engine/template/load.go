@@ -273,6 +273,11 @@ func (l *loader) endings(f *lang.Fields) {
 		}
 		return
 	}
+	if n := f.Node.Get("on_failure"); n != nil && n.Kind == lang.ListNode {
+		f.Take("on_failure")
+		l.Add(n, "wrong-type", "on_failure is revert or keep; steps for when one has failed stand at the end of steps, each with when: failure()")
+		return
+	}
 	t.OnFailure = f.Enum("on_failure")
 }
 
