@@ -130,9 +130,12 @@ func (i *initiator) Next(in []byte) ([]byte, error) {
 		return nil, fail("auth.refused", errors.New("the dialogue is over, or out of step"), "open a new connection")
 	case !i.sent:
 		i.sent = true
+		i.ticket.Presented()
 		return i.out, nil
 	}
-	if err := i.answer(in); err != nil {
+	err := i.answer(in)
+	i.ticket.Settled(err == nil)
+	if err != nil {
 		i.broken, i.channel = true, nil
 		return nil, of(err)
 	}

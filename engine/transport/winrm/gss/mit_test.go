@@ -147,6 +147,17 @@ func TestMITRefusesWhatIsNotForIt(t *testing.T) {
 	if err == nil || code(t, err) != "auth.spn_host" {
 		t.Errorf("a host without our name's key: %v", err)
 	}
+	// a host that accepts us gets a new ticket, since the old one was refused
+	issued := func() int { return strings.Count(k.Log(), "ISSUE") }
+	before := issued()
+	for range 3 {
+		if _, _, err := meetMIT(t, startAcceptor(t, k, "host.keytab", nil), &gss.Kerberos{Tickets: client}, target); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := issued() - before; n == 0 || n > 2 { // over UDP, and perhaps again over TCP
+		t.Errorf("%d tickets were issued after a refusal", n)
+	}
 	// the name that only the second service has
 	c, _, err := meetMIT(t, startAcceptor(t, k, "other.keytab", nil), &gss.Kerberos{Tickets: client}, gss.Target{Host: "other.corp.test", Confidential: true})
 	if err != nil || c.Peer() != "WSMAN/other.corp.test@CORP.TEST" {

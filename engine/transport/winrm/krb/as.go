@@ -45,6 +45,8 @@ type held struct {
 	start  time.Time
 	end    time.Time
 	renew  time.Time
+
+	doubt time.Time // since when a host that it was shown to says nothing; the Client's mutex guards it
 }
 
 // login gets a ticket-granting ticket (RFC 4120 section 3.1), following a KDC that
@@ -286,6 +288,11 @@ func (c *Client) asRep(ctx context.Context, b []byte, req messages.ASReq, realm 
 		return nil, err
 	}
 	t := c.hold(rep.Ticket, part, part.SName.NameString[1], rep.CName, rep.CRealm)
+	c.mu.Lock()
+	if _, known := c.found[t.realm]; !known { // the domain has two names (CORP, CORP.EXAMPLE), and its KDCs one
+		c.found[t.realm] = c.found[realm]
+	}
+	c.mu.Unlock()
 	trace(ctx, Event{What: "tgt", Realm: t.realm, Etype: etype.Name(t.key.KeyType), End: t.end, Skew: c.Skew()})
 	return t, nil
 }

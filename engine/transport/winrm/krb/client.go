@@ -25,7 +25,9 @@ const (
 	early = 5 * time.Minute
 	// flightLimit bounds what is done for one asker or several.
 	flightLimit = time.Minute
-	maxHeld     = 4096 // tickets of a client
+	// doubtful is how long a host may take to say whether it takes a ticket.
+	doubtful = 15 * time.Second
+	maxHeld  = 4096 // tickets of a client
 )
 
 // Client gets tickets for one identity and keeps them in memory. It is safe for
@@ -102,16 +104,36 @@ func (c *Client) Ticket(ctx context.Context, spn string) (*Ticket, error) {
 		return nil, typed(err)
 	}
 	skew := c.Skew()
-	return &Ticket{Ticket: t.ticket, Key: t.key, Client: t.client, Realm: t.crealm, Stamp: c.stamp(), Skew: skew, End: t.end}, nil
+	return &Ticket{Ticket: t.ticket, Key: t.key, Client: t.client, Realm: t.crealm, Stamp: c.stamp(), Skew: skew, End: t.end, client: c, held: t}, nil
+}
+
+// doubt notes that a ticket was shown.
+func (c *Client) doubt(t *held) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.doubt.IsZero() {
+		t.doubt = c.cfg.Clock()
+	}
+}
+
+// settle notes what became of it.
+func (c *Client) settle(t *held, taken bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.doubt = time.Time{}
+	if !taken {
+		t.doubt = c.cfg.Clock().Add(-doubtful)
+	}
 }
 
 func (c *Client) ticket(ctx context.Context, spn string) (*held, error) {
 	now := c.cfg.Clock()
 	c.mu.Lock()
 	t, no := c.held[spn], c.unknown[spn]
+	trusted := t != nil && (t.doubt.IsZero() || now.Sub(t.doubt) < doubtful)
 	c.mu.Unlock()
 	switch {
-	case t.fresh(now):
+	case trusted && t.fresh(now):
 		return t, nil
 	case no.err != nil && now.Before(no.until):
 		return nil, no.err

@@ -171,7 +171,7 @@ func (f *fake) login(req messages.ASReq) []byte {
 	if _, err := etype.Decrypt(key, keyusage.AS_REQ_PA_ENC_TIMESTAMP, ed.Cipher); err != nil {
 		return f.refusal(errorcode.KDC_ERR_PREAUTH_FAILED, nil, "")
 	}
-	return f.ticket(req.ReqBody, req.ReqBody.SName, key, keyusage.AS_REP_ENCPART, true)
+	return f.ticket(req.ReqBody, types.NewPrincipalName(nametype.KRB_NT_SRV_INST, "krbtgt/"+f.realm), key, keyusage.AS_REP_ENCPART, true)
 }
 
 func (f *fake) refusal(code int32, data []byte, crealm string) []byte {

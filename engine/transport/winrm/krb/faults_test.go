@@ -208,6 +208,15 @@ func TestAUPNIsFollowedToItsRealm(t *testing.T) {
 	}
 }
 
+// Active Directory answers to its NetBIOS name, too, and says then what it is called.
+func TestADomainMayBeCalledByItsOldName(t *testing.T) {
+	t.Parallel()
+	c := user(t, network{"dc1:88": newFake(realm)}, func(cfg *krb.Config) { cfg.Realm = "CORP" })
+	if tkt, err := c.Ticket(t.Context(), spn); err != nil || tkt.Realm != realm {
+		t.Errorf("%v, %v", tkt, err)
+	}
+}
+
 func TestTicketsAreReplacedBeforeTheirEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -254,6 +263,36 @@ func TestATicketThatTheKDCForgotIsFetchedAgainOnce(t *testing.T) {
 			t.Errorf("%d: %v after %v", number, err, f.seen)
 		}
 	}
+}
+
+func TestATicketThatAHostDoesNotTakeIsFetchedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(realm)
+		c := user(t, network{"dc1:88": f}, nil)
+		for _, step := range []struct {
+			name string
+			do   func(*krb.Ticket)
+			wait time.Duration
+			want int // tickets fetched until then
+		}{
+			{"the first", func(*krb.Ticket) {}, time.Minute, 1},
+			{"never shown", (*krb.Ticket).Presented, 5 * time.Second, 1},
+			{"shown a moment ago", func(tkt *krb.Ticket) { tkt.Settled(true) }, time.Minute, 1},
+			{"taken", (*krb.Ticket).Presented, time.Minute, 1},
+			{"no word about it", func(tkt *krb.Ticket) { tkt.Presented(); tkt.Settled(false) }, 0, 2},
+			{"refused", func(*krb.Ticket) {}, 0, 3},
+			{"new", func(*krb.Ticket) {}, 0, 3},
+		} {
+			tkt, err := c.Ticket(t.Context(), spn)
+			if err != nil || f.count("ticket") != step.want || f.count("login") != 1 {
+				t.Fatalf("%s: %d tickets and %d logins, %v", step.name, f.count("ticket"), f.count("login"), err)
+			}
+			step.do(tkt)
+			<-time.After(step.wait)
+		}
+		c.Close()
+	})
 }
 
 func TestAnUnknownNameIsAskedForOnce(t *testing.T) {

@@ -3,6 +3,7 @@ package krb
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jcmturner/gokrb5/v8/iana/errorcode"
 
@@ -22,6 +23,9 @@ func explain(a *PeerError, realm, user, what string) *Error {
 		e.Code, e.Hint = "auth.password_expired", "change the password of "+user+" first"
 	case errorcode.KDC_ERR_C_PRINCIPAL_UNKNOWN:
 		e.Code, e.Hint = "auth.user_unknown", "write the account's sAMAccountName, or its UPN; the realm asked was "+realm
+		if !strings.Contains(realm, ".") {
+			e.Hint += ", and a domain is best written as DNS names it (CORP.EXAMPLE)"
+		}
 	case errorcode.KDC_ERR_S_PRINCIPAL_UNKNOWN, errorcode.KDC_ERR_SVC_UNAVAILABLE, errorcode.KDC_ERR_MUST_USE_USER2USER:
 		e.Code, e.Hint = "auth.spn_unknown", "use the host's full DNS name, not an address or an alias; `setspn -Q "+what+"` shows who has the name"
 	case errorcode.KDC_ERR_ETYPE_NOSUPP, errorcode.KDC_ERR_SUMTYPE_NOSUPP, errorcode.KDC_ERR_NULL_KEY:

@@ -22,6 +22,25 @@ type Ticket struct {
 	Stamp time.Time
 	Skew  time.Duration // how far the KDC's clock is ahead of ours
 	End   time.Time     // by our clock
+
+	client *Client // nil: nobody wants to know
+	held   *held
+}
+
+// Presented says that the ticket was shown to the host.
+func (t *Ticket) Presented() {
+	if t.client != nil {
+		t.client.doubt(t.held)
+	}
+}
+
+// Settled says whether the host took the ticket. One that it did not take, or about
+// which it said nothing in doubtful, is not given out again: the host may have another
+// key by now, or another account the name.
+func (t *Ticket) Settled(taken bool) {
+	if t.client != nil {
+		t.client.settle(t.held, taken)
+	}
 }
 
 // SPN returns the service principal that the ticket is for.
