@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"runner/engine"
 	"runner/engine/grant"
+	"runner/engine/inventory"
 	"runner/engine/lang"
 	"runner/engine/template"
 )
@@ -143,8 +145,27 @@ func (r *request) prepare(ctx context.Context) error {
 		if _, is := errors.AsType[*usageError](err); is {
 			return err
 		}
+		if err == nil {
+			r.warnOfLeftovers(cred, t)
+		}
 	}
 	return r.makeKeyFile()
+}
+
+// warnOfLeftovers says what the removal of the grant will leave, as far as that
+// shows in the templates.
+func (r *request) warnOfLeftovers(cred *inventory.Credential, create *template.Template) {
+	removal, err := r.eng.Templates.Get(template.Delete, cmp.Or(cred.JIT.Delete, create.Removal))
+	if err != nil {
+		return // the request says so
+	}
+	ps := template.Uncovered(create, removal)
+	for i := range ps {
+		r.app.warn("%s", problem(lang.Problems(ps[i:i+1])))
+	}
+	if len(ps) > 0 && removal.Name == create.Removal {
+		r.app.hint("runner template verify create/%s tries the two on a throw-away machine", create.Name)
+	}
 }
 
 // makeKeyFile makes the file of --key-out, so that a name that cannot be used

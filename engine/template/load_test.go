@@ -177,6 +177,12 @@ func TestProblemsAreSaidToTheirAuthor(t *testing.T) {
 					t.Errorf("problem without code or place: %#v", p)
 				}
 			}
+			lines := strings.Split(string(c.text), "\n")
+			for _, p := range ps {
+				if p.Pos.File == c.file && p.Source != "" && !strings.Contains(p.Source, "***") && strings.ToValidUTF8(lines[p.Pos.Line-1], "\ufffd") != p.Source {
+					t.Errorf("%s is about another line: %q", p, p.Source)
+				}
+			}
 			golden(t, c.out, got)
 		})
 	}
