@@ -444,3 +444,58 @@ func (d *deadStore) PutChanges(ctx context.Context, f grant.Fence, id string, cs
 	}
 	return d.Store.PutChanges(ctx, f, id, cs)
 }
+
+// An extension moves the expiry on the host first, by SID; a plan changes nothing.
+func TestAWindowsGrantIsPlannedAndExtended(t *testing.T) {
+	t.Parallel()
+	w := newWinWorld(t)
+	before := w.dump()
+	p, err := w.PlanRequest(t.Context(), engine.Ask{Credential: "win-admin", Requester: "bob", Caller: "bob"})
+	must(t, err)
+	if len(p.Problems) > 0 || p.UID != 0 || p.Secret != "a password" || len(p.Create.Steps) != 5 || w.dump() != before {
+		t.Errorf("the plan is %+v\n%s", p, w.dump())
+	}
+	c := w.create(w.request(nil))
+	u := w.User(c.Grant.Account)
+	was := u.Expires
+	c, err = w.Extend(t.Context(), c.Grant.ID, time.Hour, "ada")
+	must(t, err)
+	if d := u.Expires.Sub(was); d < 50*time.Minute || d > 61*time.Minute || c.Grant.Backstop.Sub(u.Expires).Abs() > time.Minute {
+		t.Errorf("the expiry moved by %s to %s, the backstop is %s", d, u.Expires, c.Grant.Backstop)
+	}
+	// The account was deleted and somebody made one of its name: it is left alone.
+	other := *u
+	other.SID, other.Description = w.Machine+"-4711", "somebody else's"
+	w.Users = append(w.Users[:len(w.Users)-1], &other)
+	if _, err := w.Extend(t.Context(), c.Grant.ID, time.Hour, "ada"); err == nil || !strings.Contains(err.Error(), "is another one") {
+		t.Errorf("extended the account of somebody else: %v", err)
+	}
+	c = w.remove(c)
+	if r := c.Removal(); c.Grant.State != grant.Ending || !strings.Contains(r.BlockedBy, "It is still our account") || w.User(other.Name) != &other || !other.Enabled {
+		t.Fatalf("grant is %s, blocked by %q, the account is %+v", c.Grant.State, r.BlockedBy, other)
+	}
+}
+
+// Grants at the same time do not know each other; a request for a key is refused.
+func TestWindowsGrantsSideBySide(t *testing.T) {
+	t.Parallel()
+	w := newWinWorld(t)
+	before := w.dump()
+	if _, err := w.Request(t.Context(), engine.Ask{Credential: "win-admin", Requester: "ada", Caller: "ada", GenerateKey: true}); err == nil || !strings.Contains(err.Error(), "log in by password") {
+		t.Errorf("a key: %v", err)
+	}
+	a := w.create(w.request(nil))
+	b, err := w.Request(t.Context(), engine.Ask{Credential: "win-admin", Requester: "bob", Caller: "bob"})
+	must(t, err)
+	b = w.create(b)
+	w.LogOn(b.Grant.Account, 3)
+	if a = w.remove(a); a.Grant.State != grant.Removed {
+		t.Fatalf("the first: %s, %q", a.Grant.State, a.Removal().BlockedBy)
+	}
+	if u := w.User(b.Grant.Account); u == nil || !u.Enabled || len(w.Groups[2].Members) != 1 || len(w.Processes) != 1 {
+		t.Errorf("the removal of one took from the other: %+v, %v", u, w.Groups[2].Members)
+	}
+	if b = w.remove(b); b.Grant.State != grant.Removed || w.dump() != before {
+		t.Fatalf("the second: %s, %q\n%s", b.Grant.State, b.Removal().BlockedBy, w.dump())
+	}
+}

@@ -55,6 +55,11 @@ type loginJSON struct {
 	Secret    string   `json:"secret_from"`
 	Become    string   `json:"become"`
 	Jump      []string `json:"jump"`
+	// With transport winrm.
+	Shell string   `json:"shell,omitempty"`
+	Auth  string   `json:"auth,omitempty"` // kerberos or basic
+	Realm string   `json:"realm,omitempty"`
+	KDCs  []string `json:"kdcs,omitempty"`
 }
 
 func (a *app) credentialCommand() *cobra.Command {
@@ -123,6 +128,12 @@ func viewCredential(set *inventory.Set, c *inventory.Credential) credentialJSON 
 		Inventory: conn.Inventory, Transport: conn.Transport, Address: conn.Address, Port: conn.Port, User: conn.User,
 		Methods: conn.Methods, Secret: sourceText(conn.Secret), Become: conn.Become.Method, Jump: []string{},
 	}
+	if w := conn.WinRM; w != nil {
+		v.Login.Shell, v.Login.Auth, v.Login.Realm, v.Login.KDCs = w.Shell, w.Auth, w.Realm, w.KDCs
+		if w.SOCKS5 != "" {
+			v.Login.Jump = append(v.Login.Jump, "socks5 "+w.SOCKS5)
+		}
+	}
 	for _, h := range conn.Jump {
 		v.Login.Jump = append(v.Login.Jump, h.Device)
 	}
@@ -170,7 +181,10 @@ func (a *app) credentialShow() *cobra.Command {
 func describeCredential(w io.Writer, c *inventory.Credential, v *credentialJSON) {
 	login := ""
 	if l := v.Login; l != nil {
-		login = fmt.Sprintf("%s@%s port %d by %s, %s, secret from %s", l.User, l.Address, l.Port, l.Transport, strings.Join(l.Methods, ","), l.Secret)
+		login = fmt.Sprintf("%s@%s port %d by %s, %s, secret from %s", l.User, l.Address, l.Port, strings.TrimSpace(l.Transport+" "+l.Shell), strings.Join(l.Methods, ",")+l.Auth, l.Secret)
+		if len(l.KDCs) > 0 {
+			login += ", tickets of " + l.Realm + " from " + strings.Join(l.KDCs, ", ")
+		}
 		if l.Become != "none" {
 			login += ", then " + l.Become
 		}

@@ -131,10 +131,16 @@ func (a *app) inventoryCheck() *cobra.Command {
 				_, err := lib.Get(template.Kind(kind), name)
 				return err == nil
 			}
+			platform := func(kind, name string) string {
+				if t, err := lib.Get(template.Kind(kind), name); err == nil {
+					return t.Platform
+				}
+				return ""
+			}
 			params := func(kind, name string) map[string]func(*lang.Value) string {
 				return lib.Params(template.Kind(kind), name)
 			}
-			if err := slices.Concat(set.CheckTemplates(has), set.CheckParams(params), uncovered(set, lib)).Err(); err != nil {
+			if err := slices.Concat(set.CheckTemplates(has), set.CheckPlatforms(platform), set.CheckParams(params), uncovered(set, lib)).Err(); err != nil {
 				return err
 			}
 			v := struct {

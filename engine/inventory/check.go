@@ -185,6 +185,27 @@ func (s *Set) CheckTemplates(has func(kind, name string) bool) lang.Problems {
 	return ps
 }
 
+// CheckPlatforms reports the templates that credentials name and that are for
+// another platform than the device. platform returns that of a template, or "".
+func (s *Set) CheckPlatforms(platform func(kind, name string) string) lang.Problems {
+	var ps lang.Problems
+	for _, name := range slices.Sorted(maps.Keys(s.Credentials)) {
+		c := s.Credentials[name]
+		d := s.Devices[c.Device]
+		for _, sk := range slotKinds {
+			n := c.slots[sk.slot]
+			if n == nil || d == nil {
+				continue
+			}
+			if of := platform(sk.kind, n.Text); of != "" && of != d.Platform {
+				ps = append(ps, n.Problem("wrong-platform", "template %s/%s is for %s, and device %s of credential %s is %s", sk.kind, n.Text, of, d.Name, name, d.Platform))
+			}
+		}
+	}
+	ps.Sort()
+	return ps
+}
+
 // CheckParams reports fixed params that no template of the credential takes,
 // and values that a template refuses. params returns, for a template, a check
 // by the name of each param, which says what is wrong with a value or "";

@@ -95,6 +95,17 @@ func TestTemplatesThatDoNotExistAreReported(t *testing.T) {
 	}
 }
 
+func TestTemplatesForAnotherPlatformAreReported(t *testing.T) {
+	t.Parallel()
+	platform := func(kind, name string) string {
+		return map[string]string{"create/linux-user": "windows", "delete/linux-group": "linux"}[kind+"/"+name]
+	}
+	want := []string{`inventories/x.yaml:18:15: template create/linux-user is for windows, and device web-1 of credential web-admin is linux [wrong-platform]`}
+	if got := messages(mustLoad(t, plainSet).CheckPlatforms(platform)); !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
 func TestAnUnknownCredentialSaysTheNearest(t *testing.T) {
 	t.Parallel()
 	set := mustLoad(t, plainSet)

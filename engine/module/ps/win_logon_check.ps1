@@ -8,4 +8,5 @@ try {
 } catch {
   _out 'valid' $false
   _out 'reason' "$_"
+  _say "the logon was refused: $_"
 }

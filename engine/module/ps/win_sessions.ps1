@@ -35,7 +35,11 @@ $done = New-Object hashtable
 foreach ($id in $off) {
   if (($id -ne '0') -and (-not $done.ContainsKey($id))) {
     $done[$id] = $true
+    # What a program writes to standard error would end the body: a session that
+    # has just ended by itself is no failure, and what is left is looked at below.
+    $ErrorActionPreference = 'Continue'
     logoff.exe $id
+    $ErrorActionPreference = 'Stop'
     $global:LASTEXITCODE = 0
   }
 }
