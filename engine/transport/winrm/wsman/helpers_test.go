@@ -5,10 +5,15 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
+	"io"
 	"math/big"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,4 +64,22 @@ func within(t *testing.T, d time.Duration, f func(context.Context)) {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	f(ctx)
+}
+
+// silent dials a host that says nothing.
+func silent(context.Context, string, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, there) }()
+	return here, nil
+}
+
+// pinOf is the fingerprint of the host's certificate, with colons.
+func pinOf(h *host) string {
+	sum := sha256.Sum256(h.TLS.Certificates[0].Certificate[0])
+	text := strings.ToUpper(hex.EncodeToString(sum[:]))
+	var parts []string
+	for ; text != ""; text = text[2:] {
+		parts = append(parts, text[:2])
+	}
+	return strings.Join(parts, ":")
 }

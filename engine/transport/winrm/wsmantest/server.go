@@ -240,6 +240,9 @@ func (c *session) loop(ctx context.Context) {
 	for {
 		req, err := http.ReadRequest(c.r)
 		if err != nil {
+			if strings.HasPrefix(err.Error(), "malformed") {
+				_ = c.write(http.StatusBadRequest, nil)
+			}
 			return
 		}
 		body, err := io.ReadAll(req.Body)
