@@ -208,12 +208,16 @@ func (c *Client) granting(ctx context.Context) (*held, error) {
 
 // relogin logs in and remembers how that went.
 func (c *Client) relogin(ctx context.Context) (*held, error) {
+	before := c.Skew()
 	t, err := c.login(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
 		c.tgt, c.off = t, refusal{}
 		return t, nil
+	}
+	if c.tgt != nil {
+		c.skew = before // proven once; what was said since then was not
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		switch e.Code {

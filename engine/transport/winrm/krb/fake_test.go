@@ -34,6 +34,7 @@ type fake struct {
 	change  func(kind string, answer []byte) []byte // of an answer; nil: silence
 	refuse  map[string]int32                        // what to refuse, by kind, once
 	slow    time.Duration                           // before a login is answered
+	ahead   time.Duration                           // of the clock in refusals
 	session etype.Key
 	twist   func(kind string, p *messages.EncKDCRepPart) // of what is for the client only
 
@@ -155,6 +156,9 @@ func (f *fake) ask(req messages.ASReq) []byte {
 	if to := f.refer[req.ReqBody.CName.PrincipalNameString()]; to != "" {
 		return f.refusal(errorcode.KDC_ERR_WRONG_REALM, nil, to)
 	}
+	if code := f.once("ask"); code != 0 {
+		return f.refusal(code, nil, "")
+	}
 	info, _ := asn1.Marshal(f.offers)
 	data, _ := asn1.Marshal(types.PADataSequence{{PADataType: patype.PA_ETYPE_INFO2, PADataValue: info}, {PADataType: patype.PA_ENC_TIMESTAMP, PADataValue: []byte{}}})
 	return f.refusal(errorcode.KDC_ERR_PREAUTH_REQUIRED, data, "")
@@ -176,7 +180,7 @@ func (f *fake) login(req messages.ASReq) []byte {
 
 func (f *fake) refusal(code int32, data []byte, crealm string) []byte {
 	k := messages.NewKRBError(types.NewPrincipalName(nametype.KRB_NT_SRV_INST, "krbtgt/"+f.realm), f.realm, code, "")
-	k.EData, k.CRealm = data, crealm
+	k.EData, k.CRealm, k.STime = data, crealm, k.STime.Add(f.ahead)
 	b, _ := k.Marshal()
 	return b
 }

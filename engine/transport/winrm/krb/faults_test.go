@@ -254,6 +254,24 @@ func TestTicketsAreReplacedBeforeTheirEnd(t *testing.T) {
 	})
 }
 
+func TestAClockThatWasProvenIsNotGivenUpForOneThatWasNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(realm)
+		c := user(t, network{"dc1:88": f}, nil)
+		if _, err := c.Ticket(t.Context(), spn); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(9*time.Hour + 57*time.Minute)
+		f.ahead, f.refuse["ask"] = 20*time.Hour, errorcode.KRB_ERR_GENERIC
+		tkt, err := c.Ticket(t.Context(), spn)
+		if err != nil || time.Since(tkt.Stamp).Abs() > time.Second || c.Skew() != 0 {
+			t.Errorf("stamp %s at %s, skew %s, %v", tkt.Stamp, time.Now(), c.Skew(), err)
+		}
+		c.Close()
+	})
+}
+
 func TestATicketThatTheKDCForgotIsFetchedAgainOnce(t *testing.T) {
 	t.Parallel()
 	for _, number := range []int32{errorcode.KRB_AP_ERR_TKT_EXPIRED, errorcode.KRB_AP_ERR_MODIFIED, errorcode.KDC_ERR_TGT_REVOKED} {
