@@ -161,7 +161,7 @@ func (r *request) warnOfLeftovers(cred *inventory.Credential, create *template.T
 	}
 	ps := template.Uncovered(create, removal)
 	for i := range ps {
-		r.app.warn("%s", problem(lang.Problems(ps[i:i+1])))
+		r.app.warn("%s", problem(ps[i:i+1]))
 	}
 	if len(ps) > 0 && removal.Name == create.Removal {
 		r.app.hint("runner template verify create/%s tries the two on a throw-away machine", create.Name)

@@ -132,7 +132,7 @@ func TestTemplatesThatDoNotGoTogetherAreExplained(t *testing.T) {
 	if err != nil || len(dirs) == 0 {
 		t.Fatal(dirs, err)
 	}
-	reg, err := module.Linux()
+	reg, err := module.All()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package template
 
 import (
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -141,7 +140,7 @@ var conjunction = regexp.MustCompile(`\s+and\s+|\s*&&\s*`)
 
 // makes reports whether a step brings an object into being that has to go again.
 func makes(st *Step, o module.Object) bool {
-	return o.Undo != nil || strings.HasPrefix(o.ID, "linux:file:") && slices.Contains([]string{"file", "copy"}, st.Module.Name) && !strings.Contains(o.ID, unknownPart)
+	return o.Undo != nil || slices.Contains([]string{"file", "copy", "win_file", "win_copy"}, st.Module.Name) && !strings.Contains(o.ID, unknownPart)
 }
 
 // uncovered returns what the creation makes and the removal does not take away.
@@ -242,19 +241,20 @@ func implies(t effect, id string) bool {
 	if same(own, id) || belongs(id, strings.TrimPrefix(strings.TrimPrefix(own, "linux"), "windows")) {
 		return true
 	}
-	folder, isFile := strings.CutPrefix(own, "linux:file:")
-	file, inFolder := strings.CutPrefix(id, "linux:file:")
-	if recursive, ok := constantArg(t.step, "recursive"); isFile && inFolder && ok && recursive == true {
-		return strings.HasPrefix(path.Clean(file), path.Clean(folder)+"/")
+	if (!isTrue(t.step, "recursive") && !isTrue(t.step, "recurse")) || kindOf(own) != kindOf(id) {
+		return false
 	}
-	return false
+	folder := strings.TrimRight(own, `/\`)
+	return strings.HasPrefix(id, folder+"/") || strings.HasPrefix(id, folder+`\`)
 }
 
-func constantArg(st *Step, name string) (any, bool) {
+// isTrue reports whether an argument is written as true.
+func isTrue(st *Step, name string) bool {
 	if st.Args[name] == nil {
-		return nil, false
+		return false
 	}
-	return constant(st.Args[name])
+	x, ok := constant(st.Args[name])
+	return ok && x == true
 }
 
 // same compares names of objects; with parts that only the device knows the
@@ -318,7 +318,7 @@ func (c *cover) remedy(m effect) string {
 		return fmt.Sprintf("a request can give params.%s another value than its default; declare it there with the same default, and use it", p[1])
 	}
 	if m.object.Undo == nil {
-		return fmt.Sprintf("add there: file: {path: '%s', state: absent}", strings.TrimPrefix(readable(m.object.ID), "file "))
+		return fmt.Sprintf("add there: %s: {path: '%s', state: absent}", strings.Replace(m.step.Module.Name, "copy", "file", 1), strings.TrimPrefix(readable(m.object.ID), "file "))
 	}
 	return "add there: revert: {of: created}, or a step of " + m.object.Undo.Module + " with state: absent"
 }
