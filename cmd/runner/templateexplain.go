@@ -363,6 +363,9 @@ func describeObject(o objectJSON, removal bool) string {
 	}
 	var args []string
 	for _, name := range slices.Sorted(maps.Keys(o.Undo.Args)) {
+		if name == "_want" || strings.HasPrefix(name, "_probe") {
+			continue // the probe has a line of its own
+		}
 		args = append(args, name+": "+oneLine(fmt.Sprint(o.Undo.Args[name])))
 	}
 	return text + "; if it was absent before, undone by " + o.Undo.Module + " {" + strings.Join(args, ", ") + "}"

@@ -47,6 +47,9 @@ type showStepJSON struct {
 	Module string `json:"module,omitempty"`
 	When   string `json:"when,omitempty"`
 	Line   int    `json:"line"`
+	// Of steps that the template includes, and of those that include them.
+	File    string `json:"file,omitempty"`
+	Include string `json:"include,omitempty"`
 }
 
 // outputJSON is a value that a template hands on.
@@ -67,7 +70,7 @@ func (a *app) templateShow() *cobra.Command {
 			}
 			v := showJSON{templateJSON: viewTemplate(t), Outputs: []outputJSON{}}
 			v.Verified = a.verified(ctx, t)
-			v.Steps, v.Revert, v.Renew = showSteps(t.Steps), showSteps(t.Revert), showSteps(t.Renew)
+			v.Steps, v.Revert, v.Renew = showSteps(t, t.Steps), showSteps(t, t.Revert), showSteps(t, t.Renew)
 			for _, o := range t.Outputs {
 				v.Outputs = append(v.Outputs, outputJSON{o.Name, o.Type.String()})
 			}
@@ -77,11 +80,17 @@ func (a *app) templateShow() *cobra.Command {
 }
 
 // showSteps lists steps, those of blocks as well.
-func showSteps(steps []*template.Step) []showStepJSON {
+func showSteps(t *template.Template, steps []*template.Step) []showStepJSON {
 	out := []showStepJSON{}
 	n := 0
 	for _, s := range everyStep(steps) {
 		v := showStepJSON{Name: s.Name, Line: s.Pos.Line}
+		if s.Pos.File != t.File {
+			v.File = s.Pos.File
+		}
+		if s.Include != nil {
+			v.Include = s.Include.File
+		}
 		if s.When != nil {
 			v.When = s.When.Text()
 		}
@@ -134,10 +143,17 @@ func (a *app) describeTemplate(w io.Writer, v *showJSON) {
 		t := table{head: []string{"N", "STEP", "MODULE", "WHEN", "LINE"}}
 		for _, s := range part.steps {
 			n, module := strconv.Itoa(s.N), s.Module
-			if s.N == 0 {
+			switch {
+			case s.Include != "":
+				n, module = "", "include "+s.Include
+			case s.N == 0:
 				n, module = "", "block"
 			}
-			t.add(false, n, s.Name, module, s.When, strconv.Itoa(s.Line))
+			line := strconv.Itoa(s.Line)
+			if s.File != "" {
+				line += " of " + s.File
+			}
+			t.add(false, n, s.Name, module, s.When, line)
 		}
 		a.table(w, t)
 	}
