@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -91,10 +92,20 @@ func grantReads(t *template.Template, set func(param string) bool) []string {
 		for _, v := range s.Args {
 			value(v)
 		}
-		for _, script := range s.Scripts {
+		for _, script := range slices.Concat(slices.Collect(maps.Values(s.Scripts)), scripts(s.Undo, s.Probe)) {
 			for _, v := range script.Binds {
 				value(v)
 			}
+		}
+		for _, e := range s.Env {
+			value(e.Value)
+		}
+		if s.Loop != nil {
+			value(s.Loop.Over)
+			value(s.Loop.Label)
+		}
+		if s.Include != nil {
+			includeReads(s.Include, value)
 		}
 		for _, e := range []*lang.Expr{s.When, s.Until, s.ChangedWhen, s.FailedWhen} {
 			if e != nil {
@@ -107,6 +118,28 @@ func grantReads(t *template.Template, set func(param string) bool) []string {
 		}
 	}
 	return fields
+}
+
+func scripts(of ...*template.Script) (out []template.Script) {
+	for _, s := range of {
+		if s != nil {
+			out = append(out, *s)
+		}
+	}
+	return out
+}
+
+// includeReads tells of the values that a file gets: those given, and the
+// defaults of the others.
+func includeReads(i *template.Include, value func(*lang.Value)) {
+	for _, g := range i.Params {
+		value(g.Value)
+	}
+	for n := range i.Takes {
+		if !slices.ContainsFunc(i.Params, func(g template.Given) bool { return g.Name == i.Takes[n].Name }) {
+			value(i.Takes[n].Default)
+		}
+	}
 }
 
 // everyStep returns steps and those of their blocks, in the order in which
