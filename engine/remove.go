@@ -37,6 +37,7 @@ func (w *work) remove(ctx context.Context) error {
 	}
 	defer conn.Close()
 	res, err := w.ladder(ctx, tpl, steps, conn, cn)
+	w.locked = lockedAt(res)
 	if err != nil {
 		if ctx.Err() != nil {
 			return w.yield(ctx, err)
@@ -53,9 +54,8 @@ func (w *work) remove(ctx context.Context) error {
 	if err := w.ended(ctx, "ok", ""); err != nil {
 		return err
 	}
-	locked := lockedAt(res)
 	return w.settle(ctx, func(c *grant.Case) error {
-		c.LockedOut(locked)
+		c.LockedOut(w.locked)
 		return c.Removed(w.fence, w.exec.Started, w.e.Now(), receipt)
 	})
 }
@@ -187,6 +187,9 @@ func (w *work) receipt(res *executor.Result, cn *connection) *grant.Receipt {
 
 // lockedAt returns when the step tagged no_access was done.
 func lockedAt(res *executor.Result) time.Time {
+	if res == nil {
+		return time.Time{}
+	}
 	for _, s := range res.Steps {
 		if slices.Contains(s.Tags, "no_access") && (s.Status == executor.OK || s.Status == executor.Changed) {
 			return s.Ended
@@ -250,6 +253,7 @@ func (w *work) again(ctx context.Context, cause error, blockedBy string, receipt
 		return err
 	}
 	return w.settle(ctx, func(c *grant.Case) error {
+		c.LockedOut(w.locked) // what is left may take its time: the access is over
 		return c.Retry(w.fence, w.e.Now(), why, w.log.Text(blockedBy), receipt, w.e.jitter())
 	})
 }

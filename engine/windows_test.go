@@ -499,3 +499,23 @@ func TestWindowsGrantsSideBySide(t *testing.T) {
 		t.Fatalf("the second: %s, %q\n%s", b.Grant.State, b.Removal().BlockedBy, w.dump())
 	}
 }
+
+// What Windows lets go of only after a reboot keeps the removal open, which says
+// so, and is deleted then.
+func TestAWindowsProfileThatWaitsForAReboot(t *testing.T) {
+	t.Parallel()
+	w := newWinWorld(t)
+	before := w.dump()
+	c := w.create(w.request(nil))
+	p := w.LogOn(c.Grant.Account, 2)
+	p.Stuck = true
+	c = w.remove(c)
+	r := c.Removal()
+	if u := w.User(c.Grant.Account); c.Grant.State != grant.Ending || !strings.Contains(r.BlockedBy, "after a reboot") || u == nil || u.Enabled || c.Grant.NoAccess.IsZero() {
+		t.Fatalf("grant is %s, blocked by %q; no access since %s; the account is %+v", c.Grant.State, r.BlockedBy, c.Grant.NoAccess, u)
+	}
+	w.Reboot()
+	if c = w.remove(c); c.Grant.State != grant.Removed || !c.Grant.Receipt.Empty() || w.dump() != before {
+		t.Fatalf("grant is %s, %q", c.Grant.State, c.Removal().BlockedBy)
+	}
+}

@@ -27,7 +27,8 @@ type work struct {
 	log   *journal.Log
 	obs   *observer
 
-	closed bool // the log
+	locked time.Time // when a removal had ended the access; zero: not yet
+	closed bool      // the log
 }
 
 // RunJob claims a due job and runs it to its end. The error is about this
