@@ -313,6 +313,25 @@ func TestATicketThatAHostDoesNotTakeIsFetchedAgain(t *testing.T) {
 	})
 }
 
+func TestAKDCThatIsOutOfServiceIsAskedAgainLater(t *testing.T) {
+	t.Parallel()
+	f := newFake(realm)
+	f.refuse["ticket"] = errorcode.KDC_ERR_SVC_UNAVAILABLE
+	c := user(t, network{"dc1:88": f}, func(cfg *krb.Config) { cfg.KDCs = cfg.KDCs[:1] })
+	if _, err := c.Ticket(t.Context(), spn); code(err) != "kdc.unreachable" {
+		t.Error(err)
+	}
+	if _, err := c.Ticket(t.Context(), spn); err != nil {
+		t.Error(err)
+	}
+	one, two := newFake(realm), newFake(realm)
+	two.session = one.session
+	one.refuse["ticket"] = errorcode.KDC_ERR_SVC_UNAVAILABLE
+	if _, err := user(t, network{"dc1:88": one, "dc2:88": two}, nil).Ticket(t.Context(), spn); err != nil || two.count("ticket") != 1 {
+		t.Errorf("the other one was not asked: %v", err)
+	}
+}
+
 func TestAnUnknownNameIsAskedForOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -277,6 +277,11 @@ func TestWhyMITRefuses(t *testing.T) {
 		krbtest.Principal{Name: "old", Password: password, Options: "-e arcfour-hmac:normal"},
 		krbtest.Principal{Name: "trusting", Password: password, Options: "-requires_preauth"},
 		krbtest.Principal{Name: "HTTP/open.corp.test", Options: "-requires_preauth"})
+	cfg := config(k)
+	cfg.Password = secret.New("Wr0ng")
+	if err := client(t, cfg).Login(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "login of ops@CORP.TEST: the password or key is wrong: ") {
+		t.Errorf("a wrong password is called %v", err)
+	}
 	for _, c := range []struct{ user, password, spn, want string }{
 		{"nobody", password, spn, "auth.user_unknown"},
 		{"ops", "Wr0ng", spn, "auth.password"},

@@ -93,7 +93,7 @@ func TestSambaAsActiveDirectory(t *testing.T) {
 	t.Run("refusals", func(t *testing.T) {
 		for _, c := range []struct{ user, password, spn, want, text string }{
 			{"nobody", password, "HTTP/srv1.ad.test", "auth.user_unknown", ""},
-			{"disabled", password, "HTTP/srv1.ad.test", "auth.locked", "disabled"},
+			{"disabled", password, "HTTP/srv1.ad.test", "auth.locked", "not valid yet: Clients credentials"},
 			{"change", password, "HTTP/srv1.ad.test", "auth.password_expired", ""},
 			{"open", "Wr0ng", "HTTP/srv1.ad.test", "auth.password", ""},
 			{"ops", password, "HTTP/nowhere.ad.test", "auth.spn_unknown", ""},

@@ -170,9 +170,11 @@ func explainTGS(a *PeerError, realm, user, what string) *Error {
 	e := explain(a, realm, user, what)
 	switch a.Number {
 	case errorcode.KRB_AP_ERR_BAD_INTEGRITY, errorcode.KRB_AP_ERR_MODIFIED, errorcode.KRB_AP_ERR_BADKEYVER, errorcode.KRB_AP_ERR_NOKEY, errorcode.KDC_ERR_TGT_REVOKED:
-		e.Code, e.Hint = "auth.ticket_expired", "the ticket is of no use to this KDC: get a new one"
+		e.Code, e.Hint = "auth.ticket_expired", "get a new ticket"
+		e.Err = fmt.Errorf("%s: the KDC of %s does not take our ticket: %w", what, realm, a)
 	case errorcode.KRB_AP_ERR_BADMATCH, errorcode.KRB_AP_ERR_NOT_US:
 		e.Code, e.Hint = "auth.realm", "check the trusts between the domains"
+		e.Err = fmt.Errorf("%s: the KDC of %s does not trust where our ticket is from: %w", what, realm, a)
 	}
 	return e
 }
