@@ -46,6 +46,7 @@ func cmdLine() string {
 
 // cmdConn is a Conn over the cmd shell: a batch is one program.
 type cmdConn struct {
+	d      *Dialer
 	cfg    Config
 	device Programs
 	shell  *cmdshell.Shell // nil after a batch that did not come to its end
@@ -54,14 +55,20 @@ type cmdConn struct {
 }
 
 // dialCmd opens a cmd shell.
-func (c Config) dialCmd(ctx context.Context) (transport.Conn, error) {
-	device, ok := c.Device.(Programs)
+func (d *Dialer) dialCmd(ctx context.Context, cfg Config) (transport.Conn, error) {
+	device, ok := cfg.Device.(Programs)
 	if !ok {
-		return nil, c.fail(transport.PhaseShell, "shell.no_cmd", errors.New("this device has no cmd shell"), "")
+		return nil, cfg.fail(transport.PhaseShell, "shell.no_cmd", errors.New("this device has no cmd shell"), "")
 	}
-	conn := &cmdConn{cfg: c, device: device}
+	d.mu.Lock()
+	closed := d.closed
+	d.mu.Unlock()
+	if closed {
+		return nil, cfg.fail(transport.PhaseDial, "closed", errors.New("the dialer is closed"), "")
+	}
+	conn := &cmdConn{d: d, cfg: cfg, device: device}
 	if err := conn.open(ctx); err != nil {
-		c.Device.Release()
+		_ = conn.Close() //nolint:contextcheck // what waits for the device does not wait for ctx
 		return nil, err
 	}
 	return conn, nil
@@ -88,16 +95,21 @@ func (c *cmdConn) open(ctx context.Context) error {
 // Peer says who answered.
 func (c *cmdConn) Peer() transport.Peer { return c.peer }
 
-// Close deletes the shell.
+// Close has the shell deleted; who closes the Dialer waits for that.
 func (c *cmdConn) Close() error {
 	if c.closed {
 		return nil
 	}
 	c.closed = true
-	if c.shell != nil {
-		_ = c.shell.Close(context.Background()) // at most its grace; the host ends what is idle
-	}
-	c.cfg.Device.Release()
+	shell, device := c.shell, c.cfg.Device
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	c.d.wg.Go(func() {
+		if shell != nil {
+			_ = shell.Close(context.Background()) // at most its grace; the host ends what is idle
+		}
+		device.Release()
+	})
 	return nil
 }
 

@@ -118,7 +118,7 @@ type entry struct {
 func (d *Dialer) Dial(ctx context.Context, cfg Config) (transport.Conn, error) {
 	cfg = cfg.withDefaults()
 	if cfg.Shell == ShellCmd {
-		return cfg.dialCmd(ctx)
+		return d.dialCmd(ctx, cfg)
 	}
 	e, err := d.acquire(ctx, cfg)
 	if err != nil {

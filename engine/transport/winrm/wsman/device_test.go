@@ -12,6 +12,7 @@ import (
 	"runner/engine/transport"
 	"runner/engine/transport/transporttest"
 	"runner/engine/transport/winrm"
+	"runner/engine/transport/winrm/gsstest"
 	"runner/engine/transport/winrm/winrmtest"
 	"runner/engine/transport/winrm/wsman"
 	"runner/engine/transport/winrm/wsman/wire"
@@ -96,6 +97,7 @@ func TestConformance(t *testing.T) {
 			h.User, h.Password, h.Login, h.cfg.Mechanism = "ops", "p:w", nil, nil
 			h.cfg.Basic = &wire.Basic{User: "ops", Password: secret.New("p:w")}
 		},
+		"Kerberos":                         func(_ *testing.T, h *host) { h.kerberos(gsstest.Faults{}) },
 		"sealed HTTP, raw Kerberos tokens": func(_ *testing.T, h *host) { h.toy.Word, h.Scheme = "Kerberos", "Kerberos" },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,7 +22,8 @@ import (
 // to that. After an error it is closed.
 type Conn struct {
 	cfg    Config
-	nc     net.Conn
+	raw    net.Conn    // under TLS
+	nc     net.Conn    // raw, or TLS on it
 	basic  string      // Authorization of every request, or empty
 	ctx    gss.Context // nil with basic
 	sealed bool
@@ -45,8 +46,8 @@ type answer struct {
 	err    error
 }
 
-func newConn(cfg Config, nc net.Conn, fingerprint string) *Conn {
-	c := &Conn{cfg: cfg, nc: nc, fingerprint: fingerprint, gone: make(chan struct{})}
+func newConn(cfg Config, raw, nc net.Conn, fingerprint string) *Conn {
+	c := &Conn{cfg: cfg, raw: raw, nc: nc, fingerprint: fingerprint, gone: make(chan struct{})}
 	go c.read()
 	return c
 }
@@ -62,14 +63,18 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// kill ends the connection because of err; the first reason stays.
+// kill ends the connection because of err; the first reason stays. Only one that
+// is put aside says good-bye: who must stop waits for nobody.
 func (c *Conn) kill(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead == nil {
-		c.dead = err
+	if c.dead != nil {
+		return
+	}
+	if c.dead = err; c.wanted == nil && errors.Is(err, errClosed) {
 		_ = c.nc.Close()
 	}
+	_ = c.raw.Close()
 }
 
 // Usable reports whether a request could be sent at that time, with some room

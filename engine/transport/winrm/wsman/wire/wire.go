@@ -108,21 +108,22 @@ func Open(ctx context.Context, cfg Config) (*Conn, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, cfg.fail(transport.PhaseDial, "dial.config", err, "")
 	}
-	nc, err := cfg.connect(ctx)
+	raw, err := cfg.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+	nc := raw
 	var binding []byte
 	shown := ""
 	if cfg.TLS != nil {
-		tc, err := cfg.handshake(ctx, nc)
+		tc, err := cfg.handshake(ctx, raw)
 		if err != nil {
-			_ = nc.Close()
+			_ = raw.Close()
 			return nil, err
 		}
 		binding, shown, nc = endPoint(tc), fingerprint(tc), tc
 	}
-	c := newConn(cfg, nc, shown)
+	c := newConn(cfg, raw, nc, shown)
 	limited, cancel := context.WithTimeoutCause(ctx, cfg.DialTimeout, errLate)
 	defer cancel()
 	if err := c.login(limited, binding); err != nil {
