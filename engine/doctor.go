@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"runner/engine/executor"
@@ -159,11 +160,12 @@ func (k *checkup) kerberos(ctx context.Context) {
 		}
 		return
 	}
-	var events []krb.Event
-	traced := krb.WithTrace(ctx, func(e krb.Event) { events = append(events, e) })
+	var seen trace
+	traced := krb.WithTrace(ctx, seen.add)
 	start := time.Now()
 	err := k.login.tickets.Login(traced)
 	took := time.Since(start)
+	events := seen.take()
 	kdc, answered := askedKDCs(events)
 	if !answered && err != nil {
 		k.end(Stage{Name: "kdc", Took: took}, err)
@@ -172,11 +174,31 @@ func (k *checkup) kerberos(ctx context.Context) {
 	k.end(Stage{Name: "kdc", Status: "ok", Took: took, Detail: kdc}, nil)
 	k.stage("tgt", func() (string, error) { return ticketText(events, "tgt"), err })
 	k.stage("ticket", func() (string, error) {
-		events = nil
 		w := k.login.wire
 		_, err := w.Mechanism.Initiate(traced, gss.Target{Host: k.c.Address, SPN: w.SPN, Service: w.Service, Confidential: w.TLS == nil})
-		return ticketText(events, "ticket"), err
+		return ticketText(seen.take(), "ticket"), err
 	})
+}
+
+// trace keeps events of Kerberos. One may still come when the asker has left.
+type trace struct {
+	mu     sync.Mutex
+	events []krb.Event
+}
+
+func (t *trace) add(e krb.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events = append(t.events, e)
+}
+
+// take returns what came since the last time.
+func (t *trace) take() []krb.Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	events := t.events
+	t.events = nil
+	return events
 }
 
 // askedKDCs tells which KDCs were asked, and whether one answered.
