@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +153,26 @@ jit: {create: windows-local-user}
 	return s
 }
 
+// change changes the host while nothing of it runs any more.
+func (s *winSite) change(f func()) {
+	s.settle()
+	f()
+	s.settle()
+}
+
+func (s *winSite) profiles() []*winrmtest.Profile {
+	s.settle()
+	return s.Profiles
+}
+
+// settle waits until the host has seen the end of every connection.
+func (s *winSite) settle() {
+	for s.server.Connections() > 0 {
+		runtime.Gosched()
+	}
+	s.User("")
+}
+
 func (s *winSite) path(name string) string { return filepath.Join(filepath.Dir(s.dir), name) }
 
 func (s *winSite) file(t *testing.T, name, text string) {
@@ -182,6 +203,7 @@ func TestWindowsGrantOverHTTPWithAKDC(t *testing.T) {
 	for _, credential := range []string{"win-admin", "win-keytab"} {
 		as, tgs := s.tickets()
 		ana := must[secretJSON](t, &s.site, 0, "ana", "grant", "request", credential, "--for", "1h", "--reason", "INC-42")
+		s.settle()
 		u := s.User(ana.Account)
 		if u == nil || u.Password != ana.Password || ana.Platform != "windows" || !u.Enabled {
 			t.Fatalf("%s: handed over %+v, the account is %+v", credential, ana, u)
@@ -190,7 +212,7 @@ func TestWindowsGrantOverHTTPWithAKDC(t *testing.T) {
 			t.Errorf("%s: %d logins at the KDC and %d tickets, want one of each", credential, as2-as, tgs2-tgs)
 		}
 		s.LogOn(ana.Account, 2)
-		if _, text, code := s.as(t, "ana", "grant", "end", ana.Grant); code != 0 || s.User(ana.Account) != nil || len(s.Profiles) != 0 {
+		if _, text, code := s.as(t, "ana", "grant", "end", ana.Grant); code != 0 || s.User(ana.Account) != nil || len(s.profiles()) != 0 {
 			t.Fatalf("%s: end: exit %d, %s", credential, code, text)
 		}
 		out, text, _ := s.as(t, "ana", "grant", "show", ana.Grant)
@@ -255,15 +277,14 @@ func TestDeviceCheckOfWindows(t *testing.T) {
 	if n := strings.Count(s.kdc.Log(), "PREAUTH_FAILED"); n > 1 {
 		t.Errorf("%d failed logins for one wrong password", n)
 	}
-	s.Ordinary = true
+	s.change(func() { s.Ordinary = true })
 	fails("no administrator", "win-admin", "rights", "rights.administrator", "virtual account")
-	s.Ordinary, s.DomainRole = false, 5
+	s.change(func() { s.Ordinary, s.DomainRole = false, 5 })
 	fails("a domain controller", "win-admin", "rights", "rights.controller", "")
-	s.DomainRole = 3
 	good := s.service.Key
-	s.service.Key = etype.New(etype.AES256SHA1)
+	s.change(func() { s.DomainRole, s.service.Key = 3, etype.New(etype.AES256SHA1) })
 	fails("the name is of another account", "win-admin", "authentication", "auth.spn_account", "")
-	s.service.Key = good
+	s.change(func() { s.service.Key = good })
 	text, err := os.ReadFile(filepath.Join(s.dir, "inventories/windows.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -353,7 +374,7 @@ func TestWindowsOverTheCmdShellAndConnectors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newWinSite(t)
-			s.server.Program = s.win.Program
+			s.change(func() { s.server.Program = s.win.Program })
 			text, err := os.ReadFile(filepath.Join(s.dir, "inventories/windows.yaml"))
 			if err != nil {
 				t.Fatal(err)
@@ -371,11 +392,12 @@ func TestWindowsOverTheCmdShellAndConnectors(t *testing.T) {
 				t.Errorf("the way is %+v", v.Stages)
 			}
 			ana := must[secretJSON](t, &s.site, 0, "ana", "grant", "request", "win-admin")
+			s.settle()
 			if u := s.User(ana.Account); u == nil || u.Password != ana.Password {
 				t.Fatalf("handed over %+v, the account is %+v", ana, u)
 			}
 			s.LogOn(ana.Account, 2)
-			if _, text, code := s.as(t, "ana", "grant", "end", ana.Grant); code != 0 || s.User(ana.Account) != nil || len(s.Profiles) != 0 {
+			if _, text, code := s.as(t, "ana", "grant", "end", ana.Grant); code != 0 || s.User(ana.Account) != nil || len(s.profiles()) != 0 {
 				t.Fatalf("end: exit %d, %s", code, text)
 			}
 			if n := len(s.win.Scripts()); n < 4 {

@@ -35,11 +35,13 @@ func (s *winSite) https(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.settle()
 	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
 	sum := sha256.Sum256(der)
 	s.service.Binding = append([]byte("tls-server-end-point:"), sum[:]...)
 	s.server.Binding = s.service.Binding
 	s.server.User, s.server.Password = "svc-runner", svcPassword
+	s.settle()
 	s.file(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 	return hex.EncodeToString(sum[:])
 }
@@ -94,7 +96,7 @@ func TestWindowsOverHTTPS(t *testing.T) {
 			}
 		}
 	}
-	s.service.Binding = append([]byte("tls-server-end-point:"), make([]byte, 32)...)
+	s.change(func() { s.service.Binding = append([]byte("tls-server-end-point:"), make([]byte, 32)...) })
 	if v := check("somebody between", ", ca_file: "+s.path("ca.pem"), "", exitUnreached); !strings.Contains(fmt.Sprint(v.Stages), "auth.") {
 		t.Errorf("somebody between: %+v", v.Stages)
 	}
