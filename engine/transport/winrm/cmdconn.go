@@ -19,6 +19,7 @@ import (
 	"runner/engine/transport/winrm/clixml"
 	"runner/engine/transport/winrm/cmdshell"
 	"runner/engine/transport/winrm/psrp"
+	"runner/engine/transport/winrm/runspace"
 )
 
 // Words of Config.Shell.
@@ -131,10 +132,16 @@ func (c *cmdConn) Run(ctx context.Context, b transport.Batch, sink transport.Sin
 	if err := ctx.Err(); err != nil {
 		return c.cfg.fail(transport.PhaseExec, "cancelled", err, "")
 	}
-	if err := c.open(ctx); err != nil {
-		return err
+	for again := false; ; again = true {
+		if err := c.open(ctx); err != nil {
+			return err
+		}
+		err := c.exec(ctx, b, mark, input(pipeline), sink)
+		// A shell that the device forgot while nobody used it is replaced once.
+		if again || !errors.Is(err, runspace.ErrGone) || !transport.SafeToRetry(err) {
+			return err
+		}
 	}
-	return c.exec(ctx, b, mark, input(pipeline), sink)
 }
 
 // exec runs the program of a batch and reads its events.

@@ -83,6 +83,9 @@ func (s *Shell) Run(ctx context.Context, line string, stdin []byte, out func(tra
 	}
 	a, err := s.call(ctx, transport.PhaseExec, winrm.NewExecuteCommandRequest(s.url, s.id, line, nil, s.params), "CommandResponse")
 	if err != nil {
+		if e, is := errors.AsType[*transport.Error](err); is && a != nil && a.Fault != nil && a.Fault.Refused() {
+			e.SafeToRetry = true // said on a proven connection
+		}
 		return 0, err
 	}
 	live, kill := context.WithCancel(context.WithoutCancel(ctx))

@@ -120,7 +120,7 @@ func TestCmdIsStoppedInTime(t *testing.T) {
 func TestNoProgramIsStartedTwice(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"Create", "Command", "Send", "Receive", "Signal", "Delete"} {
-		for name, trouble := range map[string]wsmantest.Trouble{"before": wsmantest.DropBefore, "after": wsmantest.DropAfter, "forgotten": wsmantest.Unauthorized} {
+		for name, trouble := range map[string]wsmantest.Trouble{"late": wsmantest.TimedOut, "before": wsmantest.DropBefore, "after": wsmantest.DropAfter, "forgotten": wsmantest.Unauthorized} {
 			t.Run(op+" "+name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -143,6 +143,24 @@ func TestNoProgramIsStartedTwice(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A shell that the host forgot in the meantime is replaced, and nothing is done
+// twice.
+func TestForgottenCmdShellsAreReplaced(t *testing.T) {
+	t.Parallel()
+	h := newCmdHost(t)
+	did := h.counting()
+	c := dialCmd(t, h, winrm.Config{})
+	for range 2 {
+		h.Forget()
+		if err := c.Run(t.Context(), step(body("count", "x")), func(transport.Event) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if did.value() != 2 || h.Count("Create") != 3 {
+		t.Errorf("the step was done %d times in %d shells", did.value(), h.Count("Create"))
 	}
 }
 

@@ -154,7 +154,7 @@ func (d *Device) Open(ctx context.Context, id string, creationXML []byte) (runsp
 // tidy deletes a shell of which it is not known whether it was made: the id is
 // ours. Nobody waits for it but Release.
 func (d *Device) tidy(ctx context.Context, c envelope.Client, id string, err error) {
-	if _, is := errors.AsType[*envelope.FaultError](err); is || transport.SafeToRetry(err) {
+	if f, is := errors.AsType[*envelope.FaultError](err); is && f.Refused() || transport.SafeToRetry(err) {
 		return
 	}
 	d.tidying.Go(func() {

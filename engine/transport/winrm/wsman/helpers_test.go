@@ -83,3 +83,14 @@ func pinOf(h *host) string {
 	}
 	return strings.Join(parts, ":")
 }
+
+// noTLS dials a listener of plain HTTP.
+func noTLS(context.Context, string, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	go func() {
+		_, _ = there.Read(make([]byte, 64<<10))
+		_, _ = io.WriteString(there, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		_ = there.Close()
+	}()
+	return here, nil
+}

@@ -84,7 +84,7 @@ func TestCertificatesAndPorts(t *testing.T) {
 		"host key dial.certificate":      func(_ *testing.T, h *host) { h.cfg.TLS = &wire.TLS{} },
 		"host key dial.certificate_name": func(_ *testing.T, h *host) { h.cfg.Host = "win2.example" },
 		"host key dial.pin":              func(_ *testing.T, h *host) { h.cfg.TLS = &wire.TLS{Fingerprint: strings.Repeat("ab", 32)} },
-		"dial dial.no_tls":               func(_ *testing.T, h *host) { h.TLS = nil },
+		"dial dial.no_tls":               func(_ *testing.T, h *host) { h.cfg.Dial = noTLS },
 		"dial dial.timeout":              func(_ *testing.T, h *host) { h.cfg.DialTimeout, h.cfg.Dial = 50*time.Millisecond, silent },
 		"dial dial.refused":              func(_ *testing.T, h *host) { h.cfg.Dial, h.cfg.Address = nil, "127.0.0.1:1" },
 		"resolve dial.resolve":           func(_ *testing.T, h *host) { h.cfg.Dial, h.cfg.Address = nil, "win1.invalid:5986" },

@@ -39,8 +39,8 @@ func (s *shell) call(ctx context.Context, m envelope.Message, want string) (*env
 // Command creates a command.
 func (s *shell) Command(ctx context.Context, id string, first []byte) error {
 	a, err := s.call(ctx, s.c.Command(s.id, id, first), "CommandResponse")
-	if e, is := errors.AsType[*transport.Error](err); is && a != nil && a.Fault != nil {
-		e.SafeToRetry = true // the host refused to make the command, and said so on a proven connection
+	if e, is := errors.AsType[*transport.Error](err); is && a != nil && a.Fault != nil && a.Fault.Refused() {
+		e.SafeToRetry = true // said on a proven connection
 	}
 	if err == nil && !strings.EqualFold(strings.TrimPrefix(a.CommandID, "uuid:"), id) {
 		return s.d.lost(transport.PhaseExec, "http.form", errors.New("the host gave the command another id than was asked for"))

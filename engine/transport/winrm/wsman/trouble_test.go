@@ -32,7 +32,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	t.Parallel()
 	troubles := map[string]wsmantest.Trouble{
 		"dropped before": wsmantest.DropBefore, "dropped after": wsmantest.DropAfter, "dropped midway": wsmantest.DropMidway,
-		"hanging": wsmantest.Hang, "forgotten": wsmantest.Unauthorized, "tampered": wsmantest.Tamper,
+		"hanging": wsmantest.Hang, "done and timed out": wsmantest.TimedOut, "forgotten": wsmantest.Unauthorized, "tampered": wsmantest.Tamper,
 	}
 	for _, op := range []string{"Create", "Command", "Send", "Receive", "Signal", "Delete"} {
 		for name, trouble := range troubles {

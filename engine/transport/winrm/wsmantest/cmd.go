@@ -63,9 +63,17 @@ func (s *Server) createCmd(m *message) (int, []byte) {
 	if s.cmds == nil {
 		s.cmds = map[string]*cmdShell{}
 	}
-	id := fmt.Sprintf("67A74734-DD32-4F10-89DE-%012d", len(s.cmds)+1)
+	s.made++
+	id := fmt.Sprintf("67A74734-DD32-4F10-89DE-%012d", s.made)
 	s.cmds[id] = &cmdShell{commands: map[string]*program{}}
 	return created(m, id)
+}
+
+// Forget ends all cmd shells, as idleness does.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cmds = map[string]*cmdShell{}
 }
 
 // Shells returns how many cmd shells are open.

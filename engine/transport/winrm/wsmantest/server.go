@@ -59,6 +59,7 @@ type Server struct {
 	listeners []net.Listener
 	conns     map[net.Conn]context.CancelFunc
 	shells    map[string]runspace.Shell
+	made      int // cmd shells so far
 	cmds      map[string]*cmdShell
 	messages  map[string]int // by MessageID
 	commands  map[string]int // by CommandId, of Command
@@ -240,9 +241,6 @@ func (c *session) loop(ctx context.Context) {
 	for {
 		req, err := http.ReadRequest(c.r)
 		if err != nil {
-			if strings.HasPrefix(err.Error(), "malformed") {
-				_ = c.write(http.StatusBadRequest, nil)
-			}
 			return
 		}
 		body, err := io.ReadAll(req.Body)

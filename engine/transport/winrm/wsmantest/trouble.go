@@ -30,7 +30,7 @@ const (
 	Unauthorized // 401: the host forgot the login
 	Unavailable  // 503
 	EmptyError   // 500 without a body
-	TimedOut     // the host says that OperationTimeout is over
+	TimedOut     // it is done, and the host says that OperationTimeout is over
 	Quota        // the host says that the quota is used up
 	AccessDenied // the host says that access is denied
 	Refuse       // of Login: the token is not accepted, without a reason
@@ -62,6 +62,9 @@ func (c *session) answer(ctx context.Context, soap []byte) error {
 		return c.write(http.StatusServiceUnavailable, nil)
 	case EmptyError:
 		return c.write(http.StatusInternalServerError, nil)
+	}
+	if t == TimedOut {
+		_, _ = c.s.do(ctx, m)
 	}
 	status, out := c.fault(t, m)
 	if out == nil {

@@ -70,6 +70,16 @@ func (f *FaultError) TimedOut() bool {
 	return f.Code == CodeTimedOut || f.Code == 0 && f.Subcode == "TimedOut"
 }
 
+// Refused reports whether the fault says that the host did not begin with what it
+// was asked for. Of any other it is not known.
+func (f *FaultError) Refused() bool {
+	switch f.Subcode {
+	case "AccessDenied", "InvalidSelectors", "QuotaLimit", "DestinationUnreachable", "InvalidResourceURI":
+		return true
+	}
+	return f.Has(CodeAccessDenied) || f.Has(CodeNoShell) || f.Has(CodeQuota)
+}
+
 // Error says what the host said.
 func (f *FaultError) Error() string {
 	text := f.Message
