@@ -63,11 +63,11 @@ func (c *Conn) unseal(b []byte) ([]byte, error) {
 		switch {
 		case strings.HasPrefix(word, "--"):
 		case strings.EqualFold(word, "OriginalContent"):
-			at := strings.Index(strings.ToLower(value), "length=")
-			if at < 0 || size >= 0 {
+			_, length, ok := strings.Cut(strings.ToLower(value), "length=")
+			if !ok || size >= 0 {
 				return nil, errForm
 			}
-			n, err := strconv.Atoi(value[at+len("length="):])
+			n, err := strconv.Atoi(length)
 			if err != nil || n < 0 {
 				return nil, errForm
 			}

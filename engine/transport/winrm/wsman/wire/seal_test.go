@@ -87,6 +87,7 @@ func TestSealedAnswers(t *testing.T) {
 func FuzzUnseal(f *testing.F) {
 	f.Add([]byte(part("5", "SIG<x/> ")))
 	f.Add([]byte(part("5", "SIG<x/> ", "\t", "")))
+	f.Add([]byte("OriginAlContent:\xffLength=\r\n")) // which is longer in lower case
 	f.Fuzz(func(t *testing.T, b []byte) {
 		plain, err := sealer(labelSPNEGO).unseal(b)
 		if err == nil && !bytes.Contains(b, append([]byte("SIG"), plain...)) {
