@@ -245,7 +245,7 @@ type values struct {
 
 // values resolves the params.
 func (e *Engine) values(g *grant.Grant, q asked, a Ask, made template.Generator) (*values, error) {
-	if err := q.forward.MaySet(a.Params); err != nil {
+	if err := q.forward.MaySet(a.Params, a.Operator); err != nil {
 		return nil, badInput(err)
 	}
 	v := &values{given: map[string]any{}, open: map[string]any{}}

@@ -22,7 +22,7 @@ func TestAGrantFromRequestToReceipt(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, lab.Config{Name: "box"}, nil)
 			params := map[string]any{"sudo": "ALL=(ALL) NOPASSWD: /usr/bin/id"}
-			ask := engine.Ask{Credential: "admin", Requester: "ada", Caller: "ada", Params: params, GenerateKey: how == "key"}
+			ask := engine.Ask{Credential: "admin", Requester: "ada", Caller: "ops", Operator: true, Params: params, GenerateKey: how == "key"}
 			c, err := w.Request(t.Context(), ask)
 			must(t, err)
 			if r := c.Removal(); r.State != grant.Waiting || !r.Due.Equal(c.Grant.Expires) {

@@ -123,7 +123,7 @@ func (w *winWorld) process() {
 
 func (w *winWorld) request(params map[string]any) grant.Case {
 	w.t.Helper()
-	c, err := w.Request(w.t.Context(), engine.Ask{Credential: "win-admin", Requester: "ada", Caller: "ada", Params: params})
+	c, err := w.Request(w.t.Context(), engine.Ask{Credential: "win-admin", Requester: "ada", Caller: "ops", Operator: true, Params: params})
 	must(w.t, err)
 	return c
 }
@@ -481,7 +481,7 @@ func TestWindowsGrantsSideBySide(t *testing.T) {
 	t.Parallel()
 	w := newWinWorld(t)
 	before := w.dump()
-	if _, err := w.Request(t.Context(), engine.Ask{Credential: "win-admin", Requester: "ada", Caller: "ada", GenerateKey: true}); err == nil || !strings.Contains(err.Error(), "log in by password") {
+	if _, err := w.Request(t.Context(), engine.Ask{Credential: "win-admin", Requester: "ada", Caller: "ops", Operator: true, GenerateKey: true}); err == nil || !strings.Contains(err.Error(), "log in by password") {
 		t.Errorf("a key: %v", err)
 	}
 	a := w.create(w.request(nil))

@@ -117,7 +117,7 @@ func must(t *testing.T, err error) {
 // request makes a grant and runs its creation.
 func (w *world) request(who string, params map[string]any) grant.Case {
 	w.t.Helper()
-	c, err := w.Request(w.t.Context(), engine.Ask{Credential: "admin", Requester: who, Caller: who, Params: params, GenerateKey: params == nil})
+	c, err := w.Request(w.t.Context(), engine.Ask{Credential: "admin", Requester: who, Caller: "ops", Operator: true, Params: params, GenerateKey: params == nil})
 	must(w.t, err)
 	c, err = w.RunJob(w.t.Context(), c.Forward().ID)
 	must(w.t, err)

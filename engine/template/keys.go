@@ -62,7 +62,7 @@ var paramTable = lang.Table{Name: "param", Doc: "A value that the template takes
 	{Name: "pattern", Is: lang.FixedText, Doc: "regular expression (RE2) that a string or path matches as a whole", Example: "type: string\npattern: '[a-z][a-z0-9-]*'\ndefault: web"},
 	{Name: "min", Is: lang.Whole(math.MinInt64, math.MaxInt64), Doc: "least value of an int; least length of a string, path or list", Example: "type: int\nmin: 1\ndefault: 3"},
 	{Name: "max", Is: lang.Whole(math.MinInt64, math.MaxInt64), Doc: "most, likewise", Example: "type: string\nmax: 20\ndefault: web"},
-	{Name: "from", Is: lang.OneWord(fromCredential, fromRequest, fromGrant), Else: "a request or the credential", Doc: "who alone may set it: the credential, so that a requester cannot; a request; or nobody, so that it always is its default (grant)", Example: "type: list\ndefault: []\nfrom: credential"},
+	{Name: "from", Is: lang.OneWord(fromCredential, fromRequest, fromGrant), Else: "a request or the credential", Doc: "who alone may set it: the credential (or an operator), so that a requester cannot; a request; or nobody, so that it always is its default (grant)", Example: "type: list\ndefault: []\nfrom: credential"},
 	{Name: "generate", Is: lang.MapBy("generate"), Doc: "a secret that nobody gives is made; not in delete templates", Example: "type: secret\ngenerate: {length: 24}"},
 }}
 

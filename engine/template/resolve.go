@@ -200,18 +200,19 @@ func (r *resolver) source(p *Param) (v any, found bool, why string) {
 	return nil, false, ""
 }
 
-// MaySet says which of the params in given a request may not set.
-func (t *Template) MaySet(given map[string]any) error {
+// MaySet says which of the params in given a request may not set. What is the
+// credential's an operator, who could write the credential, may set, too.
+func (t *Template) MaySet(given map[string]any, operator bool) error {
 	var ps []ParamProblem
 	for i := range t.Params {
 		p := &t.Params[i]
 		if given[p.Name] == nil {
 			continue
 		}
-		switch p.From {
-		case fromCredential:
-			ps = append(ps, ParamProblem{p.Name, fmt.Sprintf("param %q is set by the credential alone; leave it out", p.Name)})
-		case fromGrant:
+		switch {
+		case p.From == fromCredential && !operator:
+			ps = append(ps, ParamProblem{p.Name, fmt.Sprintf("param %q is set by the credential or an operator; leave it out", p.Name)})
+		case p.From == fromGrant:
 			ps = append(ps, ParamProblem{p.Name, fmt.Sprintf("param %q is made from the grant; leave it out", p.Name)})
 		}
 	}

@@ -287,12 +287,12 @@ func TestARemovalResolvesWhenNothingOfTheCreationIsKnown(t *testing.T) {
 func TestWhoMaySetAParam(t *testing.T) {
 	t.Parallel()
 	tpl := loaded(t, "schema: runner/v1\nkind: create\nname: t\nplatform: linux\nremoval: t\nsteps: [{name: One, debug: one}]\nparams:\n  sudo: {type: string, default: none, from: credential}\n  why: {type: string, optional: true, from: request}\n  home: {type: path, default: '/home/{{ grant.account }}', from: grant}\n")
-	err := tpl.MaySet(map[string]any{"sudo": "ALL", "why": "x", "home": "/root"})
-	want := "template create/t:\n  param \"sudo\" is set by the credential alone; leave it out\n  param \"home\" is made from the grant; leave it out"
+	err := tpl.MaySet(map[string]any{"sudo": "ALL", "why": "x", "home": "/root"}, false)
+	want := "template create/t:\n  param \"sudo\" is set by the credential or an operator; leave it out\n  param \"home\" is made from the grant; leave it out"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
-	if err := tpl.MaySet(map[string]any{"why": "x", "sudo": nil}); err != nil {
+	if err := tpl.MaySet(map[string]any{"why": "x", "sudo": nil}, false); err != nil {
 		t.Error(err)
 	}
 	defaults := map[string]*lang.Value{"sudo": lang.Constant("own"), "why": lang.Constant("own"), "home": lang.Constant("/own")}
