@@ -242,7 +242,7 @@ func TestPlantedBugs(t *testing.T) {
 		"accounts never expire by themselves": rewritten(t, "create/linux-user.yaml",
 			"      expires: '{{ grant.backstop_at }}'\n", ""),
 		"a removal goes by the name alone": rewritten(t, "delete/linux-user.yaml",
-			"    failed_when: exists and uid != params.uid or by_uid_name != \"\" and by_uid_name != params.username\n", "",
+			"    failed_when: failed or exists and uid != params.uid or by_uid_name != \"\" and by_uid_name != params.username\n", "",
 			"      uid: '{{ params.uid }}'\n      exists: require\n      locked: true", "      exists: require\n      locked: true",
 			"      uid: '{{ params.uid }}'\n      state: absent", "      state: absent"),
 		"a removal forgets the sudo rule": rewritten(t, "delete/linux-user.yaml",
