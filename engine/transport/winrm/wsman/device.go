@@ -120,7 +120,11 @@ func (d *Device) Release() {
 
 // Identify asks what the host is; it needs a login, but no rights.
 func (d *Device) Identify(ctx context.Context) (envelope.Product, error) {
-	a, err := d.Call(ctx, transport.PhaseShell, envelope.Identify(), "")
+	limit := d.cfg.DialTimeout
+	if limit <= 0 {
+		limit = wire.DefaultDialTimeout
+	}
+	a, err := d.call(ctx, transport.PhaseShell, limit, envelope.Identify(), "")
 	if err != nil {
 		return envelope.Product{}, err
 	}
@@ -171,7 +175,12 @@ func (d *Device) OpenCmd(ctx context.Context) (*cmdshell.Shell, error) {
 
 // Call sends a message, once, and reads the answer, whose action ends in want.
 func (d *Device) Call(ctx context.Context, phase transport.Phase, m envelope.Message, want string) (*envelope.Answer, error) {
-	reply, c, err := d.conns.do(ctx, phase, d.cfg.OperationTimeout+grace, m.XML)
+	return d.call(ctx, phase, d.cfg.OperationTimeout+grace, m, want)
+}
+
+// call is Call within a time.
+func (d *Device) call(ctx context.Context, phase transport.Phase, limit time.Duration, m envelope.Message, want string) (*envelope.Answer, error) {
+	reply, c, err := d.conns.do(ctx, phase, limit, m.XML)
 	if err != nil {
 		return nil, err
 	}

@@ -121,6 +121,21 @@ func TestErrorsSayWhatHappened(t *testing.T) {
 	}
 }
 
+// Identify has nothing to wait for: a port that never answers is found out soon.
+func TestIdentifyDoesNotWaitLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.Trouble = nth("Identify", 0, wsmantest.Hang)
+		began := time.Now()
+		_, err := h.device(t).Identify(t.Context())
+		e, is := errors.AsType[*transport.Error](err)
+		if took := time.Since(began); took != 15*time.Second || !is || e.Code != "http.timeout" || e.Hint == "" {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
+}
+
 // A service that was restarted knows no shells: that is told apart, and nothing
 // was done.
 func TestRestartOfTheService(t *testing.T) {

@@ -54,6 +54,7 @@ func (c *Conn) lost(ctx context.Context, phase transport.Phase, err error, unsen
 		e.Code, e.Err, e.Hint = "cancelled", context.Cause(ctx), ""
 		if errors.Is(e.Err, errLate) {
 			e.Code, e.Err = "http.timeout", fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+			e.Hint = "the port is open and nobody answers: is it WinRM's, and is the host overloaded?"
 		}
 	case errors.Is(err, errTooMuch):
 		e.Code, e.Err, e.Hint = "http.giant", fmt.Errorf("%w: more than %d bytes", errTooMuch, c.cfg.MaxAnswer), ""
