@@ -256,7 +256,10 @@ func (k *checkup) host(ctx context.Context) {
 	}
 	product, err := k.dev.Identify(ctx)
 	took := time.Since(start)
-	if te, is := errors.AsType[*transport.Error](err); is && te.Phase != transport.PhaseExec && te.Phase != transport.PhaseShell {
+	// With Kerberos the host has proven itself before it says anything; with a
+	// password only its first answer tells that it was taken.
+	proven := k.c.WinRM.Auth == "kerberos"
+	if te, is := errors.AsType[*transport.Error](err); is && (!proven || te.Phase != transport.PhaseExec && te.Phase != transport.PhaseShell) {
 		k.end(Stage{Name: "authentication", Took: took}, err)
 		return
 	}

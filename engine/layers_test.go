@@ -44,7 +44,7 @@ var owners = map[string][]string{
 	"mvdan.cc/sh/v3":                            {"engine/lang"},
 	"text/template":                             {"engine/lang"},
 	"golang.org/x/crypto/ssh":                   {"engine/transport/ssh", "engine/transport/transporttest"},
-	"golang.org/x/sys":                          {"engine/lab", "engine/transport/ssh", "engine/store"},
+	"golang.org/x/sys":                          {"engine/lab", "engine/transport/ssh", "engine/store", "engine/transport/winrm/wsman/wire"},
 	"golang.org/x/term":                         {"cmd/runner"},
 	"github.com/masterzen/winrm":                {"engine/transport/winrm/cmdshell"},
 	"golang.org/x/net/proxy":                    {"engine/transport/winrm/wsman/wire"},

@@ -18,7 +18,7 @@ import (
 	"runner/engine/lang"
 	"runner/engine/secret"
 	"runner/engine/template"
-	"runner/engine/transport/ssh"
+	"runner/engine/transport"
 )
 
 // Ask is a request for a grant.
@@ -314,12 +314,13 @@ func (e *Engine) pin(g *grant.Grant, q asked, a Ask) error {
 }
 
 // underWay is how long what was sent to a device may arrive late. The kernels of
-// jump hosts are not ours: they go on for a quarter of an hour (tcp_retries2).
+// jump hosts and proxies are not ours: they go on for a quarter of an hour
+// (tcp_retries2).
 func underWay(c *inventory.Connection) time.Duration {
-	if len(c.Jump) > 0 {
+	if len(c.Jump) > 0 || c.WinRM != nil && c.WinRM.SOCKS5 != "" {
 		return 16 * time.Minute
 	}
-	return ssh.Undelivered
+	return transport.Undelivered
 }
 
 // takes reports whether a template has a parameter.

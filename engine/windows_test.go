@@ -244,14 +244,14 @@ func TestAWindowsCreationThatFailsIsRemoved(t *testing.T) {
 			c := w.request(nil)
 			w.Before = func(_ context.Context, name string) {
 				if name == cmdlet && (cmdlet != "get-localuser" || w.host.Calls("Command") > 1) {
-					w.Fail = map[string]error{cmdlet: winrmtest.Denied(cmdlet)}
+					w.Set(func() { w.Fail = map[string]error{cmdlet: winrmtest.Denied(cmdlet)} })
 				}
 			}
 			c = w.create(c)
 			if c.Grant.State == grant.Active || c.Grant.Failure == "" {
 				t.Fatalf("grant is %s", c.Grant.State)
 			}
-			w.Fail, w.Before = nil, nil
+			w.Set(func() { w.Fail, w.Before = nil, nil })
 			if c = w.remove(c); !c.Grant.State.Final() {
 				t.Fatalf("grant is %s: %+v", c.Grant.State, c.Removal())
 			}
@@ -318,7 +318,7 @@ func TestAWindowsHostThatIsLostAtEachStep(t *testing.T) {
 					} else {
 						c = w.remove(c)
 					}
-					w.Before, w.After = nil, nil
+					w.Set(func() { w.Before, w.After = nil, nil })
 					if c.Grant.State == grant.Active {
 						t.Fatalf("the grant is active")
 					}
@@ -410,7 +410,8 @@ func (w *winWorld) dieAt(cmdlet string, c grant.Case) grant.Case {
 	if _, err := w.RunJob(w.t.Context(), job); !errors.Is(err, grant.ErrLeaseLost) {
 		w.t.Fatalf("the worker lived: %v", err)
 	}
-	w.Before, w.Store = nil, w.store
+	w.Set(func() { w.Before = nil })
+	w.Store = w.store
 	if err := w.node.Leave(); !errors.Is(err, grant.ErrBusy) {
 		w.t.Fatalf("the worker left in order: %v", err)
 	}

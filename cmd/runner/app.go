@@ -46,6 +46,8 @@ type app struct {
 	node    *store.Node
 	ssh     *ssh.Dialer
 	windows *engine.WinRMDialer
+	dialing sync.Once
+	dialers *engine.Dialers
 	pinned  engine.Pinned
 	many    bool // progress is about more than one grant
 }
@@ -212,11 +214,15 @@ func (a *app) wire(s engine.Store) (*engine.Engine, error) {
 	}, nil
 }
 
-// dialer returns how devices are reached.
+// dialer returns how devices are reached: always the same, also for those who ask
+// at the same time.
 func (a *app) dialer(w *workspace) *engine.Dialers {
-	overSSH := &engine.SSHDialer{SSH: a.ssh, KnownHosts: filepath.Join(w.state(), "known_hosts"), AgentSocket: a.env("SSH_AUTH_SOCK")}
-	a.windows.SSH = overSSH
-	return &engine.Dialers{SSH: overSSH, WinRM: a.windows}
+	a.dialing.Do(func() {
+		overSSH := &engine.SSHDialer{SSH: a.ssh, KnownHosts: filepath.Join(w.state(), "known_hosts"), AgentSocket: a.env("SSH_AUTH_SOCK")}
+		a.windows.SSH = overSSH
+		a.dialers = &engine.Dialers{SSH: overSSH, WinRM: a.windows}
+	})
+	return a.dialers
 }
 
 // nodeName tells people who a worker is.

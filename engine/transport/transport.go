@@ -262,6 +262,11 @@ const (
 	PhaseExec    Phase = "exec"
 )
 
+// Undelivered is how long what was sent may be under way on a direct connection:
+// then the kernel gives up (TCP_USER_TIMEOUT, RFC 5482), whether the process that
+// sent it lives or not. Transports set it where the kernel knows it.
+const Undelivered = 30 * time.Second
+
 // Error is a failure of the transport, as opposed to one of a step.
 type Error struct {
 	Phase  Phase

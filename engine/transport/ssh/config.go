@@ -15,10 +15,7 @@ const (
 	DefaultDialTimeout = 15 * time.Second
 	DefaultStepTimeout = 60 * time.Second
 	DefaultKeepalive   = 15 * time.Second
-	// Undelivered is how long what was sent may be under way: then the kernel
-	// gives up (TCP_USER_TIMEOUT, RFC 5482), whether the process lives or not.
-	Undelivered      = 30 * time.Second
-	DefaultMaxOutput = 256 << 20
+	DefaultMaxOutput   = 256 << 20
 )
 
 // Config says how to reach a device and who to be there.

@@ -5,6 +5,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"runner/engine/transport"
 )
 
 // quickAck makes the kernel acknowledge at once what was just read. The option
@@ -21,7 +23,7 @@ func quickAck(c net.Conn) func() {
 		return func() {}
 	}
 	_ = raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(Undelivered.Milliseconds()))
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(transport.Undelivered.Milliseconds()))
 	})
 	set := func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1) }
 	return func() { _ = raw.Control(set) }

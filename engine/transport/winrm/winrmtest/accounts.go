@@ -185,26 +185,41 @@ func (a *Accounts) add(to map[string]hostCommand) {
 	} {
 		before := to[name]
 		to[name] = func(ctx context.Context, c pseval.Call) error {
-			if a.Before != nil {
-				a.Before(ctx, name)
+			if first, _, _, _ := a.hooks(name); first != nil {
+				first(ctx, name)
 			}
 			if err := ctx.Err(); err != nil { // what was ended does nothing more
 				return err
 			}
-			if err := a.Fail[name]; err != nil || a.Mute[name] {
+			_, last, err, mute := a.hooks(name)
+			if err != nil || mute {
 				return err
 			}
 			if before != nil && !a.knows(c) { // of the host itself
 				return before(ctx, c)
 			}
-			if a.After != nil {
-				defer a.After(ctx, name)
+			if last != nil {
+				defer last(ctx, name)
 			}
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			return f(c)
 		}
 	}
+}
+
+// hooks are what a test wants of a cmdlet.
+func (a *Accounts) hooks(name string) (before, after func(ctx context.Context, cmdlet string), fail error, mute bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.Before, a.After, a.Fail[name], a.Mute[name]
+}
+
+// Set changes the fields of a while cmdlets may run.
+func (a *Accounts) Set(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
 }
 
 // knows reports whether a call is about programs of accounts.

@@ -84,7 +84,7 @@ func (c Config) withDefaults() Config {
 		c.Path = "/wsman"
 	}
 	if c.Dial == nil {
-		c.Dial = (&net.Dialer{}).DialContext
+		c.Dial = (&net.Dialer{Control: giveUp}).DialContext
 	}
 	if c.DialTimeout <= 0 {
 		c.DialTimeout = DefaultDialTimeout
