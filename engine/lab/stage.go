@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-var accountForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+var accountForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]*$`) // at most 32
 
 // Accounts of the host from this uid on are people, and stay outside.
 const (

@@ -63,7 +63,7 @@ func (c Config) check() error {
 		}
 	}
 	for _, a := range c.Accounts {
-		if !accountForm.MatchString(a.Name) || strings.ContainsAny(a.Password+a.Shell, "\n") || strings.Contains(a.Shell, ":") {
+		if len(a.Name) > 32 || !accountForm.MatchString(a.Name) || strings.ContainsAny(a.Password+a.Shell, "\n") || strings.Contains(a.Shell, ":") {
 			return fmt.Errorf("account %q: not a possible account", a.Name)
 		}
 	}

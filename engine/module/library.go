@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed sh/*.sh ps/*.ps1
@@ -19,7 +20,7 @@ type library map[string]*definition
 type definition struct {
 	n     int // in the order of the files
 	text  string
-	calls []string // definitions that text names
+	calls func() []string // definitions that text names; found when they are asked for
 }
 
 // read adds the definitions of a file and returns what else is in it, both
@@ -92,6 +93,11 @@ func word(s string) bool {
 
 func notWord(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 
+// naming is named, when it is first asked for: most bodies are never sent.
+func (l library) naming(text string) func() []string {
+	return sync.OnceValue(func() []string { return l.named(text) })
+}
+
 // named lists the definitions that text names.
 func (l library) named(text string) []string {
 	var names []string
@@ -116,11 +122,13 @@ func (m *Module) Lib(a Args) []string {
 		for _, n := range names {
 			if d := m.library[n]; !need[d] && !slices.Contains(but, n) {
 				need[d] = true
-				add(d.calls)
+				add(d.calls())
 			}
 		}
 	}
-	add(m.calls)
+	if m.calls != nil {
+		add(m.calls())
+	}
 	var out []string
 	for _, d := range slices.SortedFunc(maps.Keys(need), func(a, b *definition) int { return a.n - b.n }) {
 		out = append(out, d.text)

@@ -33,10 +33,10 @@ func Linux() (*Registry, error) {
 		}
 	}
 	for _, m := range ms {
-		m.calls = lib.named(m.Sh)
+		m.calls = lib.naming(m.Sh)
 	}
 	for _, d := range lib {
-		d.calls = lib.named(d.text)
+		d.calls = lib.naming(d.text)
 	}
 	return NewRegistry(ms...)
 }

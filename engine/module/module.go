@@ -106,8 +106,8 @@ type Module struct {
 	// Control runs the module on the controller instead of on the device.
 	Control func(context.Context, Control) (Outcome, error)
 
-	calls   []string // definitions that Sh itself names
-	library library  // those of all bodies
+	calls   func() []string // definitions that Sh itself names
+	library library         // those of all bodies
 }
 
 // Body returns the program that runs on the device, "" when there is none.

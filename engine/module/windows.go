@@ -41,10 +41,10 @@ func windowsModules() ([]*Module, error) {
 		}
 	}
 	for _, m := range ms {
-		m.calls = lib.named(m.Ps)
+		m.calls = lib.naming(m.Ps)
 	}
 	for _, d := range lib {
-		d.calls = lib.named(d.text)
+		d.calls = lib.naming(d.text)
 	}
 	return ms, nil
 }

@@ -8,13 +8,13 @@ import (
 )
 
 var (
-	idPattern  = regexp.MustCompile(`^[a-z0-9-]{0,64}$`)
+	idPattern  = regexp.MustCompile(`^[a-z0-9-]*$`)
 	argPattern = regexp.MustCompile(`^(_[a-z0-9][a-z0-9_]*|[a-z][a-z0-9_]*)$`)
 )
 
 // Check refuses batches that no transport can send.
 func (b Batch) Check() error {
-	if !idPattern.MatchString(b.ID) || !idPattern.MatchString(b.Scope) {
+	if max(len(b.ID), len(b.Scope)) > 64 || !idPattern.MatchString(b.ID+b.Scope) {
 		return fmt.Errorf("batch %q of scope %q: only a-z, 0-9 and -, at most 64 characters", b.ID, b.Scope)
 	}
 	numbers := map[int]bool{}

@@ -173,7 +173,7 @@ func (r *reader) fact(n int, key, value string) {
 		r.end(errTooMuch)
 		return
 	}
-	if !keyPattern.MatchString(key) {
+	if len(key) > 200 || !keyPattern.MatchString(key) {
 		r.fail("a fact with a strange name")
 		return
 	}

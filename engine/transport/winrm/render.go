@@ -28,8 +28,8 @@ const (
 var preludeSource string
 
 var (
-	bodyPattern = regexp.MustCompile(`^[a-z0-9_.-]{1,64}$`)
-	keyPattern  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,200}$`)
+	bodyPattern = regexp.MustCompile(`^[a-z0-9_.-]+$`)    // at most 64
+	keyPattern  = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`) // at most 200
 )
 
 // program is a batch as PowerShell: a script that is the same for every value,
@@ -102,7 +102,7 @@ func check(b transport.Batch) error {
 	}
 	bodies := map[string]string{}
 	for _, s := range b.Steps {
-		if !bodyPattern.MatchString(s.Body.Name) {
+		if len(s.Body.Name) > 64 || !bodyPattern.MatchString(s.Body.Name) {
 			return fmt.Errorf("step %d: body name %q", s.N, s.Body.Name)
 		}
 		if old, ok := bodies[s.Body.Name]; ok && old != s.Body.Text {
@@ -130,7 +130,7 @@ func checkLeaf(v transport.Value) error {
 	text := ""
 	switch v := v.(type) {
 	case transport.Ref:
-		if text = v.Default; !keyPattern.MatchString(v.Key) {
+		if text = v.Default; len(v.Key) > 200 || !keyPattern.MatchString(v.Key) {
 			return fmt.Errorf("output %q: only letters, digits, dot, dash and underscore", v.Key)
 		}
 	case transport.Lit:
