@@ -34,7 +34,6 @@ type Proc struct {
 	lapse  bool      // taken for dead while it is frozen
 	until  time.Time // frozen until then
 	dead   bool
-	offset time.Duration // of its clock
 	conns  map[*conn]bool
 }
 
@@ -353,7 +352,7 @@ func (w *World) start(name string) *Proc {
 	}
 	p.Engine = &engine.Engine{
 		Store: s, Node: p.node, Templates: w.kit.lib, Inventory: w.kit.set, Modules: w.kit.mods, Dialer: d, Key: w.kit.key, Pinned: w.kit.pinned,
-		Now: func() time.Time { p.mu.Lock(); defer p.mu.Unlock(); return time.Now().Add(p.offset) },
+		Now: time.Now, // one clock: the processes of the embedded store are on one machine
 		Log: slog.New(slog.DiscardHandler), Jitter: func() float64 { return float64(p.draw(1000)) / 1000 },
 	}
 	return p
