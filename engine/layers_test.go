@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"engine/transport/winrm/gss"},
 	{"engine/transport/winrm/gsstest"},
 	{"engine/transport/winrm/wsman/wire", "engine/transport/winrm/wsman/envelope"},
-	{"engine/transport/winrm/runspace", "engine/transport/winrm/winrmtest/pseval", "engine/transport/winrm/winrmtest/pscheck"},
+	{"engine/transport/winrm/runspace", "engine/transport/winrm/winrmtest/pseval", "engine/transport/winrm/winrmtest/pscheck", "engine/transport/winrm/winrmtest/recordings"},
 	{"engine/transport/winrm/cmdshell"},
 	{"engine/transport/winrm", "engine/transport/winrm/winrmtest", "engine/transport/winrm/wsman"},
 	{"engine/transport/ssh", "engine/transport/winrm/wsmantest", "engine/transport/transporttest", "engine/module", "engine/inventory", "engine/lab"},
@@ -61,7 +61,7 @@ var owners = map[string][]string{
 	"modernc.org/sqlite":                        {"engine/store"},
 	"github.com/spf13/cobra":                    {"cmd/runner"},
 	"pgregory.net/rapid":                        {"engine/transport/transporttest"},
-	"testing":                                   {"engine/lab/labtest", "engine/transport/transporttest", "engine/transport/winrm/winrmtest/pscheck", "engine/transport/winrm/krb/krbtest", "engine/schema/schematest"},
+	"testing":                                   {"engine/lab/labtest", "engine/transport/transporttest", "engine/transport/winrm/winrmtest/pscheck", "engine/transport/winrm/winrmtest/recordings", "engine/transport/winrm/krb/krbtest", "engine/schema/schematest"},
 }
 
 // What only tests import.

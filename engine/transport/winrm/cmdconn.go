@@ -3,11 +3,9 @@ package winrm
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	_ "embed"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -19,7 +17,6 @@ import (
 	"runner/engine/transport/winrm/clixml"
 	"runner/engine/transport/winrm/cmdshell"
 	"runner/engine/transport/winrm/psrp"
-	"runner/engine/transport/winrm/runspace"
 )
 
 // Words of Config.Shell.
@@ -116,32 +113,7 @@ func (c *cmdConn) Close() error {
 
 // Run sends a batch and delivers its events.
 func (c *cmdConn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) error {
-	if c.closed {
-		return c.cfg.fail(transport.PhaseExec, "closed", errors.New("the connection was closed"), "")
-	}
-	if err := c.cfg.become(b); err != nil {
-		return err
-	}
-	nonce := make([]byte, 12)
-	_, _ = rand.Read(nonce) // never fails
-	mark := hex.EncodeToString(nonce)
-	pipeline, err := render(b, mark)
-	if err != nil {
-		return c.cfg.fail(transport.PhaseExec, "exec.bad_batch", err, "")
-	}
-	if err := ctx.Err(); err != nil {
-		return c.cfg.fail(transport.PhaseExec, "cancelled", err, "")
-	}
-	for again := false; ; again = true {
-		if err := c.open(ctx); err != nil {
-			return err
-		}
-		err := c.exec(ctx, b, mark, input(pipeline), sink)
-		// A shell that the device forgot while nobody used it is replaced once.
-		if again || !errors.Is(err, runspace.ErrGone) || !transport.SafeToRetry(err) {
-			return err
-		}
-	}
+	return c.cfg.send(ctx, b, c.closed, c.open, func(mark string, p psrp.Pipeline) error { return c.exec(ctx, b, mark, input(p), sink) })
 }
 
 // exec runs the program of a batch and reads its events.

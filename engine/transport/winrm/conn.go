@@ -35,10 +35,17 @@ func (c *conn) Close() error {
 
 // Run sends a batch and delivers its events.
 func (c *conn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) error {
-	if c.closed {
-		return c.cfg.fail(transport.PhaseExec, "closed", errors.New("the connection was closed"), "")
+	return c.cfg.send(ctx, b, c.closed, c.revive, func(mark string, p psrp.Pipeline) error { return c.exec(ctx, b, mark, p, sink) })
+}
+
+// send has exec run the pipeline of a batch, marked by mark, on the pool or shell
+// that open makes sure of. One that the device forgot while nobody used it is
+// replaced once.
+func (c Config) send(ctx context.Context, b transport.Batch, closed bool, open func(context.Context) error, exec func(mark string, p psrp.Pipeline) error) error {
+	if closed {
+		return c.fail(transport.PhaseExec, "closed", errors.New("the connection was closed"), "")
 	}
-	if err := c.cfg.become(b); err != nil {
+	if err := c.become(b); err != nil {
 		return err
 	}
 	nonce := make([]byte, 12)
@@ -46,17 +53,16 @@ func (c *conn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) 
 	mark := hex.EncodeToString(nonce)
 	pipeline, err := render(b, mark)
 	if err != nil {
-		return c.cfg.fail(transport.PhaseExec, "exec.bad_batch", err, "")
+		return c.fail(transport.PhaseExec, "exec.bad_batch", err, "")
 	}
 	if err := ctx.Err(); err != nil {
-		return c.cfg.fail(transport.PhaseExec, "cancelled", err, "")
+		return c.fail(transport.PhaseExec, "cancelled", err, "")
 	}
 	for again := false; ; again = true {
-		if err := c.revive(ctx); err != nil {
+		if err := open(ctx); err != nil {
 			return err
 		}
-		err := c.exec(ctx, b, mark, pipeline, sink)
-		// A pool that the device forgot while nobody used it is replaced once.
+		err := exec(mark, pipeline)
 		if again || !errors.Is(err, runspace.ErrGone) || !transport.SafeToRetry(err) {
 			return err
 		}

@@ -11,36 +11,8 @@ import (
 	"testing"
 
 	"runner/engine/transport/winrm/clixml"
+	"runner/engine/transport/winrm/winrmtest/recordings"
 )
-
-// recordings finds exchanges with real Windows hosts, which are not part of this
-// repository: the folder that WINRM_RECORDINGS names, or shared/reference/exchange
-// beside the repository.
-func recordings(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("WINRM_RECORDINGS")
-	if dir == "" {
-		here, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for dir == "" && here != filepath.Dir(here) {
-			here = filepath.Dir(here)
-			if found := filepath.Join(here, "shared", "reference", "exchange"); isDir(found) {
-				dir = found
-			}
-		}
-	}
-	if !isDir(dir) {
-		t.Skip("no recordings of Windows hosts here: they are not part of the repository; WINRM_RECORDINGS names their folder")
-	}
-	return dir
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
-}
 
 var (
 	fragments = regexp.MustCompile(`<(rsp:Stream|(?:\w+:)?creationXml|(?:\w+:)?connectXml|(?:\w+:)?connectResponseXml|(?:\w+:)?Arguments)\b[^>]*>([A-Za-z0-9+/=\s\\]+)<`)
@@ -161,7 +133,7 @@ func line(e Event) string {
 // said to Windows is what our server side reads.
 func TestRecordingsOfWindows(t *testing.T) {
 	t.Parallel()
-	dir := recordings(t)
+	dir := recordings.Folder(t)
 	files, err := filepath.Glob(filepath.Join(dir, "pypsrp", "test_psrp_*.yml"))
 	if err != nil || len(files) < 10 {
 		t.Fatalf("only %d recordings in %s: %v", len(files), dir, err)

@@ -17,6 +17,7 @@ import (
 	"runner/engine/transport/winrm/clixml"
 	"runner/engine/transport/winrm/psrp"
 	"runner/engine/transport/winrm/runspace"
+	"runner/engine/transport/winrm/winrmtest/recordings"
 )
 
 // recorded is a Shell that answers as a Windows host answered another client:
@@ -29,26 +30,6 @@ type recorded struct {
 	live     map[clixml.GUID]clixml.GUID // recorded to live
 	byLive   map[string]string           // live command to recorded
 	calls    []string
-}
-
-// recordings finds the exchanges, which are not part of this repository.
-func recordings(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("WINRM_RECORDINGS"); dir != "" {
-		return dir
-	}
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; here != filepath.Dir(here); here = filepath.Dir(here) {
-		dir := filepath.Join(here, "shared", "reference", "exchange")
-		if _, err := os.Stat(dir); err == nil {
-			return dir
-		}
-	}
-	t.Skip("no recordings of Windows hosts here: they are not part of the repository; WINRM_RECORDINGS names their folder")
-	return ""
 }
 
 var (
@@ -72,7 +53,7 @@ func unbase(t *testing.T, s string) []byte {
 // load reads a recording.
 func load(t *testing.T, name string) *recorded {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(recordings(t), "pypsrp", name+".yml"))
+	text, err := os.ReadFile(filepath.Join(recordings.Folder(t), "pypsrp", name+".yml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
+	"runner/engine/transport/winrm/winrmtest/recordings"
 	"runner/engine/transport/winrm/wsman/envelope"
 )
 
@@ -149,33 +150,13 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// recordings finds the exchanges, which are not part of this repository.
-func recordings(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("WINRM_RECORDINGS"); dir != "" {
-		return dir
-	}
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; here != filepath.Dir(here); here = filepath.Dir(here) {
-		dir := filepath.Join(here, "shared", "reference", "exchange")
-		if _, err := os.Stat(dir); err == nil {
-			return dir
-		}
-	}
-	t.Skip("no recordings of Windows hosts here: they are not part of the repository; WINRM_RECORDINGS names their folder")
-	return ""
-}
-
 // exchange is a request of another client and what Windows answered.
 type exchange struct{ request, response string }
 
 func load(t *testing.T) map[string][]exchange {
 	t.Helper()
 	out := map[string][]exchange{}
-	dir := recordings(t)
+	dir := recordings.Folder(t)
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*.yml"))
 	if err != nil || len(files) < 30 {
 		t.Fatalf("%d recordings in %s: %v", len(files), dir, err)
@@ -273,7 +254,7 @@ func TestRecordedAnswersOfWindows(t *testing.T) {
 		t.Errorf("%d answers, faults %v", answers, faults)
 	}
 	t.Logf("%d answers, faults %v", answers, faults)
-	text, err := os.ReadFile(filepath.Join(recordings(t), "masterzen-fixtures", "operationTimeoutResponse.xml"))
+	text, err := os.ReadFile(filepath.Join(recordings.Folder(t), "masterzen-fixtures", "operationTimeoutResponse.xml"))
 	if err != nil {
 		t.Fatal(err)
 	}
