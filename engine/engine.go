@@ -47,6 +47,8 @@ type Executions interface {
 	Execution(ctx context.Context, id string) (grant.Execution, error)
 	PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error
 	Changes(ctx context.Context, grantID string) ([]grant.Change, error)
+	// Holds tells of the objects that a grant holds and that others may hold as well.
+	Holds(ctx context.Context, grantID string) ([]grant.Hold, error)
 	Snapshot(ctx context.Context, hash string) (grant.Snapshot, error)
 }
 

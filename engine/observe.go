@@ -103,15 +103,56 @@ func (r *recorder) put(ctx context.Context, cs []executor.Change) error {
 		}
 		rows = append(rows, grant.Change{
 			Execution: r.w.exec.ID, Seq: r.base + c.Seq, Step: c.Step, Module: c.Module, Object: c.Object,
-			State: c.State, Before: c.Before, After: c.After, Undo: undo,
+			State: c.State, Before: c.Before, After: c.After, Undo: undo, Hold: c.Hold,
 		})
 	}
 	return r.w.e.Store.PutChanges(ctx, r.w.fence, r.w.c.Grant.ID, rows)
 }
 
-// undone stores the end of recorded changes under their own numbers.
+// undone stores the end of recorded changes under their own numbers. A removal
+// that has to run once more looks at them again then: what was sent may still
+// arrive.
 func (w *work) undone(ctx context.Context, cs []executor.Change) error {
+	if w.onceMore() {
+		return nil
+	}
 	return (&recorder{w: w}).put(context.WithoutCancel(ctx), cs)
+}
+
+// onceMore reports whether this removal will have to run again even if it succeeds.
+func (w *work) onceMore() bool { return w.job.Again.After(w.exec.Started) }
+
+// changes returns what the grant changed, for a revert. Of what others may want
+// as well that is what all who hold it changed.
+func (w *work) changes(ctx context.Context) ([]executor.Change, error) {
+	have, err := w.e.Store.Changes(ctx, w.c.Grant.ID)
+	if err != nil {
+		return nil, err
+	}
+	cs, err := recorded(have)
+	if err != nil {
+		return nil, err
+	}
+	holds, err := w.e.Store.Holds(ctx, w.c.Grant.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range holds {
+		for i := range cs {
+			c := &cs[i]
+			if c.Object != h.Object {
+				continue
+			}
+			c.Before, c.Others = h.Before, h.Others
+			if c.State == executor.Unchanged && h.After != "" { // by this grant
+				c.State = executor.Done
+			}
+			if c.State == executor.Done && h.After != "" {
+				c.After = h.After
+			}
+		}
+	}
+	return cs, nil
 }
 
 // recorded turns stored changes into what a revert works on.

@@ -63,11 +63,7 @@ func (w *work) remove(ctx context.Context) error {
 // ladder runs the steps of the removal and reads the surface back.
 func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*template.Step, conn transport.Conn, cn *connection) (*executor.Result, error) {
 	g := &w.c.Grant
-	have, err := w.e.Store.Changes(ctx, g.ID)
-	if err != nil {
-		return nil, err
-	}
-	changes, err := recorded(have)
+	changes, err := w.changes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +97,9 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 // allUndone closes the recorded changes: the receipt has proven that nothing
 // of them is left.
 func (w *work) allUndone(ctx context.Context) error {
+	if w.onceMore() {
+		return nil
+	}
 	have, err := w.e.Store.Changes(ctx, w.c.Grant.ID)
 	if err != nil {
 		return err

@@ -100,6 +100,10 @@ func (l *lazyStore) Changes(ctx context.Context, grantID string) ([]grant.Change
 	return with(l, func(s *store.Store) ([]grant.Change, error) { return s.Changes(ctx, grantID) })
 }
 
+func (l *lazyStore) Holds(ctx context.Context, grantID string) ([]grant.Hold, error) {
+	return with(l, func(s *store.Store) ([]grant.Hold, error) { return s.Holds(ctx, grantID) })
+}
+
 func (l *lazyStore) Snapshot(ctx context.Context, hash string) (grant.Snapshot, error) {
 	return with(l, func(s *store.Store) (grant.Snapshot, error) { return s.Snapshot(ctx, hash) })
 }

@@ -69,6 +69,11 @@ type Change struct {
 	Before string // "?" when it was not looked at before
 	After  string
 	Undo   *module.Undo
+	// Hold says, to the recorder, that others may want the object as well. Of what
+	// was recorded Before and After are then those of all that hold it, and Others
+	// those who still do: the object is left to them.
+	Hold   bool
+	Others []string
 }
 
 // States of a change.
@@ -77,6 +82,7 @@ const (
 	Done      = "done"      // the object is now as After says
 	Unchanged = "unchanged" // the step ran or was skipped and left the object alone
 	Undone    = "undone"    // taken back by a revert
+	Released  = "released"  // left to others who hold the object as well
 	Conflict  = "conflict"  // somebody else changed the object since: left alone
 )
 

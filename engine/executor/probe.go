@@ -54,7 +54,7 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 				}
 				x.res.Changes = append(x.res.Changes, Change{
 					Seq: x.seq, Step: x.stepOf(t.n), Module: t.module.Name,
-					Object: t.objects[i].ID, State: Intended, Before: before, Undo: t.objects[i].Undo,
+					Object: t.objects[i].ID, State: Intended, Before: before, Undo: t.objects[i].Undo, Hold: t.objects[i].Shared,
 				})
 				if i == 0 {
 					t.first = len(x.res.Changes) - 1

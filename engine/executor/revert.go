@@ -29,7 +29,7 @@ func (x *run) revert(ctx context.Context, st *template.Step) error {
 			conflictMode = m
 		}
 	}
-	undone, conflicts, err := x.undo(ctx, n, except, conflictMode == "force")
+	d, err := x.undo(ctx, n, except, conflictMode == "force")
 	r.Ended = time.Now()
 	if stops(err) {
 		r.Status, r.Message = Interrupted, err.Error()
@@ -37,16 +37,18 @@ func (x *run) revert(ctx context.Context, st *template.Step) error {
 		x.finish(st, r)
 		return err
 	}
-	r.Message = summary(undone, conflicts)
+	r.Message = d.summary()
 	switch {
 	case err != nil:
 		r.Status, r.Message = Failed, err.Error()
-	case len(conflicts) > 0 && conflictMode == "fail":
+	case len(d.conflicts) > 0 && conflictMode == "fail":
 		r.Status = Failed
-	case len(undone) > 0:
+	case len(d.undone) > 0:
 		r.Status = Changed
 	}
-	r.Values = values(outputsOf(st), r, map[string]string{"undone": strings.Join(undone, "\n"), "conflicts": strings.Join(conflicts, "\n")}, "", "")
+	r.Values = values(outputsOf(st), r, map[string]string{
+		"undone": strings.Join(d.undone, "\n"), "conflicts": strings.Join(d.conflicts, "\n"), "kept": strings.Join(d.kept, "\n"), "already": strings.Join(d.already, "\n"),
+	}, "", "")
 	x.Observe.Note(n, r.Message)
 	x.finish(st, r)
 	if r.Status == Failed && st.OnError != "continue" {
@@ -55,13 +57,26 @@ func (x *run) revert(ctx context.Context, st *template.Step) error {
 	return nil
 }
 
-func summary(undone, conflicts []string) string {
+// undoing is what a revert came to, by objects.
+type undoing struct {
+	undone    []string
+	conflicts []string // changed by somebody else since, and left alone
+	kept      []string // left to others who hold it as well
+	already   []string // as it was before, although nobody of us put it back
+}
+
+func (d *undoing) summary() string {
 	s := "nothing to undo"
-	if len(undone) > 0 {
-		s = "undone: " + strings.Join(undone, ", ")
+	if len(d.undone) > 0 {
+		s = "undone: " + strings.Join(d.undone, ", ")
 	}
-	if len(conflicts) > 0 {
-		s += "; left alone, changed by somebody else since: " + strings.Join(conflicts, ", ")
+	for _, part := range []struct {
+		text string
+		list []string
+	}{{"kept for others", d.kept}, {"left alone, changed by somebody else since", d.conflicts}, {"no longer as it was left", d.already}} {
+		if len(part.list) > 0 {
+			s += "; " + part.text + ": " + strings.Join(part.list, ", ")
+		}
 	}
 	return s
 }
@@ -76,7 +91,8 @@ func Revert(ctx context.Context, r Run) (undone, conflicts []string, err error) 
 	if x.Observe == nil {
 		x.Observe = silent{}
 	}
-	return x.undo(ctx, 0, nil, false)
+	d, err := x.undo(ctx, 0, nil, false)
+	return d.undone, d.conflicts, err
 }
 
 // idle reports whether a step is a revert that has nothing to do: it need not
@@ -92,7 +108,7 @@ func (x *run) idle(st *template.Step) bool {
 
 // settled records a revert that has nothing to do.
 func (x *run) settled(st *template.Step) {
-	r := StepResult{N: x.num[st], Name: st.Name, Module: "revert", Tags: st.Tags, Attempts: 1, Status: OK, Message: summary(nil, nil)}
+	r := StepResult{N: x.num[st], Name: st.Name, Module: "revert", Tags: st.Tags, Attempts: 1, Status: OK, Message: (&undoing{}).summary()}
 	r.Values = values(outputsOf(st), r, nil, "", "")
 	x.finish(st, r)
 }
@@ -136,73 +152,114 @@ func (x *run) closed(pending []Change) (all []Change) {
 }
 
 // undo works through the recorded changes in reverse.
-func (x *run) undo(ctx context.Context, n int, except []string, force bool) (undone, conflicts []string, err error) {
+func (x *run) undo(ctx context.Context, n int, except []string, force bool) (d undoing, err error) {
 	pending := x.undoable(except)
 	if len(pending) == 0 {
-		return nil, nil, nil
+		return d, nil
 	}
-	probes := make([]*item, len(pending))
+	said, err := x.lookAt(ctx, n, pending)
+	if err != nil {
+		return d, err
+	}
+	var act []*item
+	var acted []*Change
 	for i := range pending {
-		it, err := x.undoItem(n, i, &pending[i], transport.Probe)
+		c := &pending[i]
+		if !x.toUndo(c, said[i], force, &d) {
+			continue
+		}
+		a, err := x.undoItem(n, len(pending)+i, c, x.Mode)
 		if err != nil {
-			return nil, nil, err
+			return d, err
+		}
+		act, acted = append(act, a), append(acted, c)
+	}
+	var failed error
+	if len(act) > 0 {
+		if x.Lease != nil {
+			if err := x.Lease(ctx); err != nil {
+				return d, err
+			}
+		}
+		said, err := x.exchange(ctx, act)
+		if err != nil {
+			return d, err
+		}
+		for i, it := range act {
+			t := said[it.n]
+			if !t.done || t.failed {
+				failed = errors.Join(failed, &StepError{N: n, Total: x.total, Name: "undo " + acted[i].Object, Msg: lastLine(t), RC: t.rc, Sent: true})
+				continue
+			}
+			acted[i].State = Undone
+			d.undone = append(d.undone, acted[i].Object)
+		}
+	}
+	if x.Undone != nil {
+		if err := x.Undone(ctx, x.closed(pending)); err != nil {
+			return d, err
+		}
+	}
+	if failed != nil {
+		if first, ok := errors.AsType[*StepError](failed); ok {
+			return d, first
+		}
+	}
+	return d, nil
+}
+
+// toUndo decides about one change, whose object is now as said, and notes it
+// when there is nothing to do.
+func (*run) toUndo(c *Change, now sight, force bool, d *undoing) bool {
+	script := isScript(c.Object)
+	if script {
+		now = sight{c.After, true} // nothing can look at it
+	}
+	restores := c.Undo.Restore != ""
+	switch {
+	case len(c.Others) > 0:
+		d.kept = append(d.kept, c.Object)
+		c.State = Released
+	case now.known && !script && (now.state == c.Before || now.state == "absent"):
+		if c.State == Done && now.state != c.After {
+			d.already = append(d.already, c.Object)
+		}
+		c.State = Undone
+	case !now.known, c.Before != "absent" && !restores, now.state != c.After && c.State == Done && !force:
+		// Undoing takes an object away: one that was there before stays as it is.
+		c.State = Conflict
+		d.conflicts = append(d.conflicts, c.Object)
+	default:
+		return true
+	}
+	return false
+}
+
+// sight is what the device said about an object.
+type sight struct {
+	state string
+	known bool
+}
+
+// lookAt asks what the objects of changes are now, in their order.
+func (x *run) lookAt(ctx context.Context, n int, cs []Change) ([]sight, error) {
+	probes := make([]*item, len(cs))
+	for i := range cs {
+		it, err := x.undoItem(n, i, &cs[i], transport.Probe)
+		if err != nil {
+			return nil, err
 		}
 		probes[i] = it
 	}
 	said, err := x.exchange(ctx, probes)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var act []*item
-	var acted []*Change
+	out := make([]sight, len(cs))
 	for i, it := range probes {
-		c := &pending[i]
-		now, known := said[it.n].state(it, c.Object)
-		if isScript(c.Object) {
-			now, known = c.After, true // nothing can look at it
-		}
-		switch {
-		case known && !isScript(c.Object) && (now == c.Before || now == "absent"):
-			c.State = Undone
-		case !known, c.Before != "absent", now != c.After && c.State == Done && !force:
-			// Undoing takes an object away: one that was there before stays as it is.
-			c.State = Conflict
-			conflicts = append(conflicts, c.Object)
-		default:
-			a, err := x.undoItem(n, len(pending)+i, c, x.Mode)
-			if err != nil {
-				return undone, conflicts, err
-			}
-			act, acted = append(act, a), append(acted, c)
-		}
+		out[i].state, out[i].known = said[it.n].state(it, cs[i].Object)
 	}
-	if len(act) > 0 {
-		said, err = x.exchange(ctx, act)
-		if err != nil {
-			return undone, conflicts, err
-		}
-	}
-	var failed error
-	for i, it := range act {
-		t := said[it.n]
-		if !t.done || t.failed {
-			failed = errors.Join(failed, &StepError{N: n, Total: x.total, Name: "undo " + acted[i].Object, Msg: lastLine(t), RC: t.rc, Sent: true})
-			continue
-		}
-		acted[i].State = Undone
-		undone = append(undone, acted[i].Object)
-	}
-	if x.Undone != nil {
-		if err := x.Undone(ctx, x.closed(pending)); err != nil {
-			return undone, conflicts, err
-		}
-	}
-	if failed != nil {
-		if first, ok := errors.AsType[*StepError](failed); ok {
-			return undone, conflicts, first
-		}
-	}
-	return undone, conflicts, nil
+	return out, nil
 }
 
 // undoItem is the call that undoes c, or looks at its object.
@@ -216,6 +273,9 @@ func (x *run) undoItem(n, i int, c *Change, mode transport.Mode) (*item, error) 
 		args[k] = fromJSON(v)
 	}
 	it := &item{n: 3000000 + n*1000 + i, call: &Call{Name: c.Object, Module: m, Args: args}, module: m, name: c.Object, account: x.Become, index: -1}
+	if c.Undo.Restore != "" {
+		args[c.Undo.Restore] = c.Before
+	}
 	if c.Undo.Become != nil {
 		it.account = *c.Undo.Become
 	}

@@ -261,6 +261,19 @@ type Change struct {
 	Before    string          `json:"before"`
 	After     string          `json:"after"`
 	Undo      json.RawMessage `json:"undo,omitempty"`
+	// Hold says that other grants may want the object as well: it is counted who
+	// does. It is told when a change is stored and does not come back with it.
+	Hold bool `json:"-"`
+}
+
+// Hold is an object of a device that a grant wants and others may want as well.
+// What was there before the first of them stays; the last puts it back.
+type Hold struct {
+	Object string
+	Before string // what it was before the first grant of those that have not ended
+	After  string // what they made of it; empty while that is not known
+	// Others are the grants, being created or active, that want it too.
+	Others []string
 }
 
 // Snapshot is a template as a grant pinned it.

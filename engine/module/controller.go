@@ -99,6 +99,8 @@ revert:
 		Outputs: []Field{
 			{Name: "undone", Type: listOf, Doc: "objects that were put back"},
 			{Name: "conflicts", Type: listOf, Doc: "objects that somebody changed since"},
+			{Name: "kept", Type: listOf, Doc: "objects that are left to other grants, which want them as well"},
+			{Name: "already", Type: listOf, Doc: "objects that were as before when it looked, or gone: somebody else, or an earlier step, took the change back"},
 		},
 	}
 }

@@ -35,7 +35,7 @@ group: {name: jit-ops}`,
 		Objects: func(a Args) []Object {
 			o := Object{ID: "linux:group:" + a.String("name")}
 			if a.String("state") != "absent" {
-				o.Undo = groupUndo(a.String("name"), a.Int("gid"), a.Bool("system"))
+				o.Undo, o.Shared = groupUndo(a.String("name"), a.Int("gid"), a.Bool("system")), true
 			}
 			return []Object{o}
 		},

@@ -48,9 +48,9 @@ group_member:
 					continue
 				}
 				if a.String("missing_group") == "create" {
-					os = append(os, Object{ID: "linux:group:" + g, Undo: groupUndo(g, 0, false)})
+					os = append(os, Object{ID: "linux:group:" + g, Undo: groupUndo(g, 0, false), Shared: true})
 				}
-				os = append(os, Object{ID: "linux:member:" + g + "/" + u, Undo: &Undo{
+				os = append(os, Object{ID: "linux:member:" + g + "/" + u, Shared: true, Undo: &Undo{
 					Module: "group_member", Args: map[string]any{"user": u, "groups": []string{g}, "state": "absent"},
 				}})
 			}

@@ -54,6 +54,9 @@ type Undo struct {
 	Args   map[string]any `json:"args"` // string, bool, int64, []string; never a secret
 	// Become is the account that takes it back; nil: that of the removal.
 	Become *string `json:"become,omitempty"`
+	// Restore names the argument that is given the state before. Such an undo is
+	// right whatever that state was; another one only for "absent".
+	Restore string `json:"restore,omitempty"`
 }
 
 // Object is one thing on a device that a step may change. Its state is an
@@ -67,6 +70,10 @@ type Object struct {
 	// effect cannot be undone by a module. It is right only for an object whose
 	// state was "absent" before: what was there before stays.
 	Undo *Undo
+	// Shared says that several grants may want the object at a time, such as a
+	// membership. Then it is counted who does, and the last of them undoes what the
+	// first one changed.
+	Shared bool
 }
 
 // Module is something a step can call.

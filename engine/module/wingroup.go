@@ -35,6 +35,7 @@ func winGroup() *Module {
 		Objects: func(a Args) []Object {
 			o := Object{ID: "windows:group:" + a.String("name")}
 			if a.String("state") != "absent" {
+				o.Shared = true
 				o.Undo = &Undo{Module: "win_group", Args: map[string]any{
 					"name": a.String("name"), "sid": a.String("sid"), "description": a.String("description"), "state": "absent", "if_empty": true,
 				}}
@@ -81,6 +82,7 @@ func winGroupMember() *Module {
 			for _, g := range a.List("groups") {
 				o := Object{ID: "windows:member:" + g + "/" + who}
 				if a.String("state") != "absent" {
+					o.Shared = true
 					o.Undo = &Undo{Module: "win_group_member", Args: map[string]any{"user": user, "sid": id, "groups": []string{g}, "state": "absent"}}
 				}
 				os = append(os, o)

@@ -20,7 +20,8 @@ const (
 	putChange = `INSERT INTO changes (` + changeColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 	ON CONFLICT (grant_id, seq) DO UPDATE SET execution = excluded.execution, step = excluded.step, module = excluded.module,
 	object = excluded.object, state = excluded.state, before = excluded.before, after = excluded.after, undo = excluded.undo`
-	heldJob = `SELECT grant_id FROM jobs WHERE id = $1 AND attempt = $2 AND node = $3 AND state = 'running'`
+	deviceOf = `SELECT device FROM grants WHERE id = $1`
+	heldJob  = `SELECT grant_id FROM jobs WHERE id = $1 AND attempt = $2 AND node = $3 AND state = 'running'`
 )
 
 // held returns the grant of the fence's job, or grant.ErrLeaseLost when the
@@ -109,6 +110,10 @@ func putSteps(ctx context.Context, tx *sql.Tx, execution string, steps []grant.S
 // the device may be touched. The fence is as in [Store.PutExecution] and its
 // job has to be the grant's. An ad hoc run, which has no grant, stores its
 // changes under the id of its execution.
+//
+// An intent with Hold counts the grant among those that want its object, until
+// the grant ends. The first of them keeps what was there before for all; when the
+// object is no longer what they made of it, what it is now counts instead.
 func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error {
 	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
 		of, err := held(ctx, tx, f)
@@ -118,8 +123,20 @@ func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, c
 		if err := checkChanges(f, of, grantID); err != nil {
 			return err
 		}
+		device := ""
 		for i := range cs {
 			if _, err := tx.ExecContext(ctx, putChange, changeArgs(grantID, &cs[i])...); err != nil {
+				return err
+			}
+			if !cs[i].Hold || of == "" {
+				continue
+			}
+			if device == "" {
+				if device, err = scanText(tx.QueryRowContext(ctx, deviceOf, grantID)); err != nil {
+					return err
+				}
+			}
+			if err := hold(ctx, tx, device, grantID, &cs[i]); err != nil {
 				return err
 			}
 		}

@@ -22,6 +22,7 @@ type Memory struct {
 	executions map[string]grant.Execution
 	steps      map[string]map[int]grant.StepResult
 	changes    map[string]map[int]grant.Change
+	holds      map[heldObject]map[string]grant.Hold // by grant
 	uids       map[string]*uidPool
 	marks      map[string]time.Time
 	logs       map[string][]grant.Chunk
@@ -36,7 +37,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		cases: map[string]grant.Case{}, snapshots: map[string]grant.Snapshot{}, executions: map[string]grant.Execution{},
 		steps: map[string]map[int]grant.StepResult{}, changes: map[string]map[int]grant.Change{},
-		uids: map[string]*uidPool{}, marks: map[string]time.Time{}, logs: map[string][]grant.Chunk{},
+		holds: map[heldObject]map[string]grant.Hold{}, uids: map[string]*uidPool{}, marks: map[string]time.Time{}, logs: map[string][]grant.Chunk{},
 		dead: map[string]bool{},
 	}
 }

@@ -93,8 +93,11 @@ func (m *Memory) PutChanges(ctx context.Context, f grant.Fence, grantID string, 
 	if m.changes[grantID] == nil {
 		m.changes[grantID] = map[int]grant.Change{}
 	}
-	for _, c := range cs {
-		m.changes[grantID][c.Seq] = normalChange(c)
+	for i := range cs {
+		m.changes[grantID][cs[i].Seq] = normalChange(cs[i])
+		if cs[i].Hold && of != "" {
+			m.hold(grantID, &cs[i])
+		}
 	}
 	return nil
 }

@@ -121,6 +121,11 @@ func (h *history) step() {
 		h.both(func(s ledger) (any, error) {
 			return nil, s.PutChanges(h.ctx, f, id, []grant.Change{{Seq: seq, State: "intended"}, {Seq: seq + 1}})
 		})
+		held := grant.Change{
+			Seq: seq, Object: pickOf(h, "object", "x", "y"), State: pickOf(h, "became", "intended", "intended", "done", "unchanged", "undone"),
+			Before: pickOf(h, "before", "absent", "member", "other"), After: pickOf(h, "after", "", "member"), Hold: true,
+		}
+		h.both(func(s ledger) (any, error) { return nil, s.PutChanges(h.ctx, f, id, []grant.Change{held}) })
 	case 8:
 		now, dev, last := at(h.pick("day", 5)*200*day), h.device(), int64(100+h.pick("size", 3))
 		h.both(func(s ledger) (any, error) { return s.NextUID(h.ctx, dev, 100, last, now) })
@@ -241,6 +246,7 @@ func (h *history) compare() {
 	h.both(func(s ledger) (any, error) { v, err := s.Verifications(h.ctx); return some(v), err })
 	for i := range 5 {
 		h.both(func(s ledger) (any, error) { return s.Changes(h.ctx, fmt.Sprintf("g-%04d", i)) })
+		h.both(func(s ledger) (any, error) { return s.Holds(h.ctx, fmt.Sprintf("g-%04d", i)) })
 		h.both(func(s ledger) (any, error) { return s.Steps(h.ctx, fmt.Sprint("x-", i)) })
 		h.both(func(s ledger) (any, error) { return s.Snapshot(h.ctx, snap("", strconv.Itoa(i)).Hash) })
 	}

@@ -130,7 +130,7 @@ func normalStep(s grant.StepResult) grant.StepResult {
 }
 
 func normalChange(c grant.Change) grant.Change {
-	c.Undo = bytes.Clone(full(c.Undo))
+	c.Undo, c.Hold = bytes.Clone(full(c.Undo)), false
 	return c
 }
 

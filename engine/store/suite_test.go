@@ -35,6 +35,7 @@ type ledger interface {
 	Executions(ctx context.Context, f grant.Filter) ([]grant.Execution, error)
 	Steps(ctx context.Context, execution string) ([]grant.StepResult, error)
 	Changes(ctx context.Context, grantID string) ([]grant.Change, error)
+	Holds(ctx context.Context, grantID string) ([]grant.Hold, error)
 	Snapshot(ctx context.Context, hash string) (grant.Snapshot, error)
 	NextUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
 	ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
@@ -84,6 +85,8 @@ func TestConformance(t *testing.T) {
 			"an execution comes back whole":                  wholeExecution,
 			"what identifies an execution never changes":     executionIdentity,
 			"changes are completed by their number":          changesUpsert,
+			"grants that want one object are counted":        holdsCount,
+			"what somebody else made of an object counts":    holdsYield,
 			"uids go round and rest":                         uidsRest,
 			"burned uids are never given":                    uidsBurned,
 			"a uid of a grant that lives is not given again": uidsHeld,

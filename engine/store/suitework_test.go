@@ -201,11 +201,12 @@ func wholeExecution(t *testing.T, s ledger) {
 		N: 1, Name: "a", Module: "user", Status: "changed", RC: -1, Attempts: 2, Started: kept(t0), Took: 3, Message: "m", Reason: "r", LogFrom: 4, LogTo: 5,
 	}
 	change := grant.Change{
-		Execution: "x-1", Seq: 1, Step: 2, Module: "user", Object: "o", State: "done", Before: "b", After: "a", Undo: json.RawMessage(`{ "x": 1 }`),
+		Execution: "x-1", Seq: 1, Step: 2, Module: "user", Object: "o", State: "done", Before: "b", After: "a", Undo: json.RawMessage(`{ "x": 1 }`), Hold: true,
 	}
 	for _, v := range []any{e, step, change} {
 		noZero(t, v)
 	}
+	change.Hold = false // it is counted, not kept
 	ok(t, s.PutExecution(ctx, f, e, step))
 	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{change}))
 	for range 2 { // and when it is stored again
