@@ -57,6 +57,7 @@ var trials = map[string]trial{
 	"shell/3":          {reads: "stdout=hello ann 24"},
 	"script/1":         {want: executor.Changed, check: "grep " + account + " /srv/" + account + ".note"},
 	"wait_for/1":       {},
+	"marks/1":          {setup: there, reads: "items=[]"},
 	"surface/1":        {setup: there, reads: "uid_free=true"},
 	"assert/1":         {setup: there},
 	"set_fact/1":       {setup: there, reads: "private=true"},

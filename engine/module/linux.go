@@ -9,7 +9,7 @@ import (
 func Linux() (*Registry, error) {
 	ms := []*Module{
 		facts(), user(), userInfo(), group(), groupMember(), password(), expiry(), sudoers(), authorizedKey(),
-		killSessions(), userLeftovers(), file(), copyContent(), archive(), command(), shell(), script(), waitFor(), surface(),
+		killSessions(), userLeftovers(), file(), copyContent(), archive(), command(), shell(), script(), waitFor(), surface(), marks(),
 		assert(), setFact(), debug(), fail(), revert(),
 	}
 	lib := library{}

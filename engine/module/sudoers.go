@@ -28,6 +28,7 @@ sudoers:
 		Args: []Field{
 			{Name: "file", Type: lang.String, Required: true, Doc: "file name in /etc/sudoers.d: [A-Za-z0-9_-]+", Example: "runner-{{ grant.account }}"},
 			{Name: "rules", Type: listOf, Default: []string{}, Doc: "lines of the file", Example: "['ops ALL=(ALL) NOPASSWD: /usr/bin/id']"},
+			{Name: "comment", Type: lang.String, Default: "", Doc: "second line of the file, as a comment: a mark that says whose rule this is", Example: "runner {{ grant.id }}"},
 			{Name: "not_after", Type: lang.String, Default: "", Doc: "time in UTC, written as NOTAFTER=…Z into each rule where sudo knows that (1.8.20)", Example: "'{{ grant.backstop_at }}'"},
 			{Name: "user", Type: lang.String, Default: "", Doc: "account for which sudo -l has to show the rule, else the file is taken away again", Example: "'{{ params.username }}'"},
 			statePresent("present, or absent: deletes exactly this file"),
@@ -48,7 +49,10 @@ sudoers:
 					return fmt.Errorf("rules: %q must be one line", r)
 				}
 			}
-			return first(checkTime(a, "not_after", "never"), checkKnown(a, "user"))
+			if strings.HasSuffix(a.String("comment"), `\`) {
+				return errors.New(`comment ends with \, which would join it with the rule below`)
+			}
+			return first(checkTime(a, "not_after", "never"), checkKnown(a, "user"), checkLine(a, "comment"))
 		},
 		Unreached: func(a Args) []string {
 			if a.String("state") == "absent" {

@@ -3,6 +3,9 @@ lib_nl='
 '
 lib_tab='	'
 
+# The first line of every file of sudoers.d that is ours.
+lib_sumark='# managed by runner; do not edit'
+
 # lib_no TEXT: says why a step fails.
 lib_no() { printf '%s\n' "$1" >&2; return 1; }
 

@@ -1,5 +1,4 @@
 # One file of /etc/sudoers.d, checked before it counts and read back after.
-su_mark='# managed by runner; do not edit'
 # su_state: v_have, the text of the file when it is ours; the state of a file of
 # ours is its text, that of another one its digest.
 su_state() {
@@ -8,7 +7,7 @@ su_state() {
     _out exists true
     while IFS= read -r v_line && [ $v_n -lt 100 ]; do
       v_have=$v_have$v_line$lib_nl v_n=$((v_n + 1))
-      if [ $v_n = 1 ] && [ "$v_line" != "$su_mark" ]; then v_n=999; fi
+      if [ $v_n = 1 ] && [ "$v_line" != "$lib_sumark" ]; then v_n=999; fi
     done <"$v_path"
     if [ $v_n -gt 0 ] && [ $v_n -lt 100 ] && [ -z "$v_line" ]; then _state 0 "$v_have"; return 0; fi
     v_have=other v_sum=$(sha256sum <"$v_path")
@@ -53,7 +52,11 @@ su_rule() {
 }
 # su_text STAMP: v_text = the whole file.
 su_text() {
-  v_stamp=$1 v_text="$su_mark$lib_nl" v_ok=1
+  v_stamp=$1 v_text="$lib_sumark$lib_nl" v_ok=1
+  case $a_comment in
+  *"$lib_nl"* | *'\') lib_no "a comment is one line that does not end in a backslash: '$a_comment'"; return 1 ;;
+  ?*) v_text="$v_text# $a_comment$lib_nl" ;;
+  esac
   while IFS= read -r v_line; do
     if [ -z "$v_line" ]; then continue; fi
     su_rule "$v_line" || { v_ok=; break; }
@@ -75,7 +78,7 @@ su_check() {
 su_refused() { lib_no "$1"; lib_no "visudo: ${1%%"$lib_nl"*}"; }
 su_write() {
   case $v_have in
-  '' | "$su_mark$lib_nl"*) ;;
+  '' | "$lib_sumark$lib_nl"*) ;;
   *) lib_no "$v_path exists and is not ours: it stays"; return 1 ;;
   esac
   if ! command -v visudo >/dev/null 2>&1; then lib_no "there is no visudo on this device: sudo is not installed"; return 1; fi
