@@ -43,16 +43,20 @@ func (d *SSHDialer) Prove(ctx context.Context, c *inventory.Connection, l Login)
 	}
 	cfg.User = l.Account
 	cfg.Become = ssh.Become{}
-	switch {
-	case l.PublicKey != "":
+	if l.PublicKey != "" {
 		cfg.Auth = ssh.Auth{}
 		return d.SSH.ProveKey(ctx, cfg, l.PublicKey)
-	case !l.PrivateKey.IsZero():
-		cfg.Auth = ssh.Auth{Methods: []string{ssh.MethodPublicKey}, PrivateKey: l.PrivateKey}
-	default:
-		cfg.Auth = ssh.Auth{Methods: []string{ssh.MethodPassword}, Password: l.Password}
 	}
+	cfg.Auth = l.auth()
 	return d.SSH.Prove(ctx, cfg)
+}
+
+// auth is how a login is done over SSH.
+func (l Login) auth() ssh.Auth {
+	if !l.PrivateKey.IsZero() {
+		return ssh.Auth{Methods: []string{ssh.MethodPublicKey}, PrivateKey: l.PrivateKey}
+	}
+	return ssh.Auth{Methods: []string{ssh.MethodPassword}, Password: l.Password}
 }
 
 // Program returns what a new connection would send for a batch.

@@ -31,6 +31,8 @@ type Config struct {
 	StepTimeout time.Duration // of a step that has none; 0: 60 s
 	Keepalive   time.Duration // a dead network is noticed within three of these; 0: 15 s
 	MaxOutput   int64         // bytes that a step may write in all; 0: 256 MiB
+
+	hold *gate // of a connection whose account may not be there yet; nil: none
 }
 
 // Words of Auth.Methods.

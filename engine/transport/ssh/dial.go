@@ -106,19 +106,28 @@ func (d *Dialer) connectAs(ctx context.Context, cfg Config, via *entry, h *hostK
 // attempt makes one TCP connection, key exchange and login.
 func (d *Dialer) attempt(ctx context.Context, cfg Config, via *entry, h *hostKeys, algos []string, next gossh.ClientAuthCallback, explain func(error) error) (*link, error) {
 	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
+	ctx, cancel := cfg.hold.within(ctx, cfg.DialTimeout)
 	defer cancel()
 	raw, err := d.open(ctx, cfg, via)
 	if err != nil {
 		return nil, dialError(outer, cfg, err)
 	}
 	nc := &wire{Conn: raw, rearm: quickAck(raw)}
+	if cfg.hold != nil {
+		nc.gated = &gated{gate: cfg.hold, ended: make(chan struct{})}
+	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	lk := &link{}
 	h.err, h.seen = nil, nil
 	conf := &gossh.ClientConfig{
-		User:              cfg.User,
-		HostKeyCallback:   h.check,
+		User: cfg.User,
+		HostKeyCallback: func(host string, addr net.Addr, key gossh.PublicKey) error {
+			if err := h.check(host, addr, key); err != nil {
+				return err
+			}
+			nc.gated.accepted()
+			return nil
+		},
 		HostKeyAlgorithms: algos,
 		ClientVersion:     "SSH-2.0-runner",
 		BannerCallback: func(m string) error {
@@ -241,10 +250,23 @@ func gone(err error) bool {
 	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
-// wire is the network connection under SSH: it asks for quick acknowledgements.
+// wire is the network connection under SSH: it asks for quick acknowledgements,
+// and stops at a gate.
 type wire struct {
 	net.Conn
 	rearm func()
+	gated *gated
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	w.gated.before()
+	return w.Conn.Write(p)
+}
+
+// Close ends the connection, also one that waits.
+func (w *wire) Close() error {
+	w.gated.close()
+	return w.Conn.Close()
 }
 
 func (w *wire) Read(p []byte) (int, error) {

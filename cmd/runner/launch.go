@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/inventory"
+	"runner/engine/secret"
+	"runner/engine/template"
+)
+
+// launch is what launch was asked for: a request, and a session.
+type launch struct {
+	request
+	keep  *engine.Keeping
+	began time.Time
+}
+
+func (a *app) launchCommand() *cobra.Command {
+	l := &launch{request: request{app: a}}
+	c := leaf{
+		use: "launch CREDENTIAL", short: "open a session on a device, with an account made for it",
+		example: `runner launch web-admin --reason "INC-42"
+runner launch web-admin --for 30m
+cat commands.sh | runner launch web-admin`,
+		long: `The grant is requested, the account is made, and a shell opens as that account. When
+the session ends, in whatever way, the grant ends too and the account is removed.
+The secret of the account is never shown.
+
+On a terminal the device gives the session a terminal too, which follows its size.
+Otherwise the streams are passed on as they are. Exit codes are those of runner until
+the session begins; then the exit code is that of the shell: 128 and the number for
+a signal, 255 when the connection was lost.`,
+		args:  needs("CREDENTIAL"),
+		exits: []int{exitFile, exitDenied, exitApproval, exitUnreached, exitUndone, exitLeft, exitInterrupted},
+		run: func(ctx context.Context, args []string) error {
+			l.ask.Credential = args[0]
+			return l.run(ctx)
+		},
+	}.command()
+	fs := c.Flags()
+	fs.DurationVar(&l.ask.For, "for", 0, "how long at most, such as 30m or 2h (default: what the credential says)")
+	fs.StringVar(&l.ask.Reason, "reason", "", "why, for those who read the audit")
+	fs.StringVar(&l.ask.Requester, "requester", "", "for whom (operators only)")
+	fs.StringArrayVarP(&l.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
+	fs.BoolVar(&l.plan, "plan", false, "only show what would be done, now and at the removal")
+	return c
+}
+
+func (l *launch) run(ctx context.Context) (err error) {
+	a := l.app
+	signal.Ignore(syscall.SIGPIPE) // a reader of the output that leaves ends the session, not this process
+	if err := l.prepare(ctx); err != nil {
+		return err
+	}
+	if err := l.suits(); err != nil {
+		return err
+	}
+	if l.plan {
+		return l.show(ctx)
+	}
+	l.keep = &engine.Keeping{Dialers: a.dialers}
+	l.eng.Dialer = l.keep
+	defer func() { err = errors.Join(err, l.keep.Close()) }()
+	c, err := l.provision(ctx)
+	if err != nil {
+		return err
+	}
+	if c.Grant.State != grant.Active || ctx.Err() != nil {
+		return l.conclude(ctx, c)
+	}
+	status, err := l.session(ctx, &c)
+	return l.over(ctx, c, status, err)
+}
+
+// suits refuses what no session can be opened on, and chooses how the session logs
+// in: by a key of its own where the template takes one.
+func (l *launch) suits() error {
+	cred := l.eng.Inventory.Credentials[l.ask.Credential]
+	if cred == nil {
+		return nil // the request says so
+	}
+	if cn, err := l.eng.Inventory.Resolve(cred.Name); err == nil && cn.WinRM != nil {
+		return usagef("device %s is reached over %s, where no session can be opened; runner grant request %s hands out an account", cn.Device, cn.Transport, cred.Name)
+	}
+	if l.open {
+		return usagef("launch makes a key of its own: leave -p public_key out, or use runner grant request")
+	}
+	l.ask.GenerateKey = takesKey(l.eng, cred)
+	return nil
+}
+
+// takesKey reports whether the creation of a credential can give the account a key.
+func takesKey(e *engine.Engine, cred *inventory.Credential) bool {
+	t, err := e.Templates.Get(template.Create, cred.JIT.Create)
+	if err != nil {
+		return false // the request says so
+	}
+	for _, p := range t.Params {
+		if p.Name == "public_key" {
+			return true
+		}
+	}
+	return false
+}
+
+// provision requests the grant and makes the account, while the session's own
+// connection is dialled.
+func (l *launch) provision(ctx context.Context) (grant.Case, error) {
+	a := l.app
+	l.began = a.now()
+	shown := a.provisioning(l.ask.Credential)
+	defer shown.end()
+	l.eng.Progress = shown.progress
+	c, err := l.eng.Request(ctx, l.ask)
+	if err != nil {
+		return c, err
+	}
+	stored := context.WithoutCancel(ctx) // what is stored now has to be ended
+	if err := a.warnUnattended(stored); err != nil {
+		return c, err
+	}
+	if err := l.keep.Begin(stored, &c.Grant); err != nil {
+		a.log.Debug("the session connection is dialled later", slog.Any("error", err))
+	}
+	return l.create(ctx, c)
+}
+
+// session logs in, unless the creation did, and runs the shell to its end.
+func (l *launch) session(ctx context.Context, c *grant.Case) (int, error) {
+	_, s, err := l.eng.Collect(context.WithoutCancel(ctx), c.Grant.ID, l.ask.Caller)
+	if err != nil {
+		return exitFailed, err
+	}
+	login := engine.Login{Account: s.Account, Password: secret.New(s.Password), PrivateKey: secret.New(s.PrivateKey)}
+	if err := l.keep.Use(ctx, &c.Grant, login); err != nil {
+		return exitFailed, err
+	}
+	l.app.say("%s on %s until %s, ready after %s", c.Grant.Account, c.Grant.Device, l.app.when(c.Grant.Expires), short(l.app.now().Sub(l.began)))
+	return l.attach(ctx, c)
+}
+
+// over ends the grant after its session, and removes the account.
+func (l *launch) over(ctx context.Context, c grant.Case, status int, cause error) error {
+	a := l.app
+	if err := l.keep.Close(); err != nil {
+		return err
+	}
+	if cause != nil {
+		a.say("%s", sessionEnd(cause))
+		a.advise(cause)
+	}
+	keep := context.WithoutCancel(ctx) // the second signal ends the process
+	shown := a.provisioning("")
+	l.eng.Progress = shown.progress
+	ended, err := l.eng.End(keep, c.Grant.ID, l.ask.Caller, "end")
+	if _, final := errors.AsType[*grant.StateError](err); final {
+		ended, err = l.eng.Store.Case(keep, c.Grant.ID)
+	}
+	if err == nil {
+		ended, err = a.finish(keep, l.eng, ended)
+	}
+	shown.end()
+	switch {
+	case err != nil:
+		a.warn("the account is not removed yet, runner serve or runner sweep goes on: %s", problem(err))
+	case ended.Grant.State.Final():
+		a.say("session ended after %s, account %s is removed from %s", short(a.now().Sub(c.Grant.Activated)), c.Grant.Account, c.Grant.Device)
+	default:
+		a.explainLeft(&ended)
+	}
+	if cause != nil && ctx.Err() != nil {
+		return exitWith(exitInterrupted)
+	}
+	if status != 0 {
+		return exitWith(status)
+	}
+	return nil
+}
+
+// sessionEnd says in words why a session was cut off.
+func sessionEnd(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return "interrupted: ending the session"
+	}
+	return "the session is over: " + problem(err)
+}
+
+// provisioningBar shows that an account is being made: on a terminal one line that
+// is gone when the shell opens, elsewhere one line.
+type provisioningBar struct {
+	app   *app
+	about string
+	from  time.Time
+	quit  chan struct{}
+	done  chan struct{}
+	text  chan string
+}
+
+func (a *app) provisioning(credential string) *provisioningBar {
+	b := &provisioningBar{app: a, from: a.now(), quit: make(chan struct{}), done: make(chan struct{}), text: make(chan string, 1)}
+	if credential != "" {
+		b.about = "provisioning " + credential
+		a.doing(b.about)
+	}
+	go b.tick()
+	return b
+}
+
+// tick shows how long it has taken.
+func (b *provisioningBar) tick() {
+	defer close(b.done)
+	t := time.NewTicker(200 * time.Millisecond)
+	defer t.Stop()
+	text := ""
+	for {
+		select {
+		case <-b.quit:
+			return
+		case text = <-b.text:
+		case <-t.C:
+		}
+		if text != "" && b.app.errTTY {
+			b.app.doing(fmt.Sprintf("%s (%s)", text, short(b.app.now().Sub(b.from))))
+		}
+	}
+}
+
+// progress shows what the engine does; with --verbose as every command does.
+func (b *provisioningBar) progress(p engine.Progress) {
+	if b.app.flags.verbose {
+		b.app.progress(p)
+		return
+	}
+	if p.Text == "" {
+		return
+	}
+	text := oneLine(p.Text)
+	if b.about != "" {
+		text = b.about + ": " + text
+	}
+	select {
+	case b.text <- text:
+	default: // the next one comes soon
+	}
+}
+
+func (b *provisioningBar) end() {
+	close(b.quit)
+	<-b.done
+	b.app.settle()
+}
