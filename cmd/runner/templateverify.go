@@ -109,14 +109,17 @@ func (x *templateVerify) run(ctx context.Context, name string) error {
 			return usagef("neither create/%s nor delete/%s has a param %q", create.Name, removal.Name, key)
 		}
 	}
-	if err := lab.Require(); err != nil { //nolint:contextcheck // takes no context, and 20 ms
-		return usagef("%v", err)
-	}
 	reg, err := a.reg()
 	if err != nil {
 		return err
 	}
 	cfg := verify.Config{Create: create, Delete: removal, Modules: reg, Params: given.values, Only: x.only, Tell: a.tellCase}
+	if err := cfg.Check(); err != nil {
+		return usagef("%v", err)
+	}
+	if err := lab.Require(); err != nil { //nolint:contextcheck // takes no context, and 20 ms
+		return usagef("%v", err)
+	}
 	if x.keep {
 		dirs, err := a.labDirs("")
 		if err != nil {

@@ -2,7 +2,6 @@ package template
 
 import (
 	"cmp"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -33,7 +32,7 @@ func (l *loader) moduleArgs(s *Step, key, n *lang.Node, scope lang.Scope, guarde
 	var misspelt []string
 	s.Args, s.Scripts = map[string]*lang.Value{}, map[string]Script{}
 	written := map[string]*lang.Node{}
-	what := fmt.Sprintf("%s of step %q", m.Name, s.Name)
+	what := m.Name + " of " + s.what
 	switch {
 	case n.Kind == lang.NullNode:
 	case n.Kind != lang.MapNode && m.Free != "":
@@ -158,7 +157,7 @@ func (l *loader) checkArgs(s *Step, key *lang.Node, written map[string]*lang.Nod
 		}
 	}
 	if err := m.Check(known); err != nil {
-		l.Add(blamed(err.Error(), m, key, written), "wrong-arguments", "%s of step %q: %s", m.Name, s.Name, err)
+		l.Add(blamed(err.Error(), m, key, written), "wrong-arguments", "%s of %s: %s", m.Name, s.what, err)
 	}
 	if m.Name == "revert" {
 		l.checkExcept(known, written["except"])

@@ -47,10 +47,10 @@ func (l *loader) step(n *lang.Node, number int, sec *section, guarded guard) *St
 	if n.Kind != lang.MapNode {
 		return nil
 	}
-	if name := n.Get("name"); name != nil && name.Kind == lang.ScalarNode {
+	if name := n.Get("name"); name != nil && name.Kind == lang.ScalarNode && strings.TrimSpace(name.Text) != "" {
 		f.What = fmt.Sprintf("step %q", name.Text)
 	}
-	s := &Step{Pos: n.Pos, OnError: "fail", node: n}
+	s := &Step{Pos: n.Pos, OnError: "fail", node: n, what: f.What}
 	outer := l.whens
 	defer func() { l.whens = outer }()
 	f.By(&stepTable, moduleStep)

@@ -130,6 +130,7 @@ type Step struct {
 	Outputs []module.Field
 
 	node *lang.Node // as written
+	what string     // what messages call it
 
 	// Include makes the step run the steps of a file, which are in Block; Module is
 	// nil then. It may have Register, and its Outputs are those of the file.

@@ -98,7 +98,7 @@ const caseTime = 3 * time.Minute
 // Run tries everything. What is wrong with the templates is in the report; the
 // error is about this machine, ctx, or a *UsageError.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -121,7 +121,9 @@ func (v *run) forsake(ctx context.Context) {
 	_ = os.RemoveAll(v.kept)
 }
 
-func (c *Config) check() error {
+// Check says why the templates cannot be tried at all, as a *UsageError. It asks
+// no machine.
+func (c *Config) Check() error {
 	switch {
 	case c.Create.Kind != template.Create || c.Delete.Kind != template.Delete:
 		return &UsageError{"a create template is verified, together with its delete template"}
