@@ -75,7 +75,7 @@ func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) 
 	if a.grant != nil {
 		g = *a.grant
 	}
-	env := lang.Env{"grant": grantEnv(&g, 0), "device": deviceEnv(a.Connection, 0), "created": createdEnv(&g)}
+	env := lang.Env{"grant": grantEnv(&g, 0), "device": deviceEnv(a.Connection, 0), "created": createdEnv(&g, nil, a.Template.StepsRead())}
 	res, out, err := w.adHoc(ctx, a, env)
 	out.Outputs = map[string]any{}
 	if res != nil {

@@ -35,7 +35,7 @@ type ExplainedValue struct {
 // connects and asks the device how things are now.
 func (e *Engine) Explain(ctx context.Context, a AdHoc, facts bool) (*Explained, error) {
 	g := adHocGrant(a, e.Now())
-	env := lang.Env{"grant": grantEnv(&g, 0), "device": deviceEnv(a.Connection, 0), "created": createdEnv(&g)}
+	env := lang.Env{"grant": grantEnv(&g, 0), "device": deviceEnv(a.Connection, 0), "created": createdEnv(&g, nil, a.Template.StepsRead())}
 	params, err := a.Template.Resolve(a.Defaults, a.Params, env, unmade)
 	if err != nil {
 		return nil, badInput(err)

@@ -24,11 +24,11 @@ import (
 func (w *work) forward(ctx context.Context) error {
 	hand, err := w.unseal()
 	if err != nil {
-		return w.fail(ctx, err, false, nil)
+		return w.fail(ctx, err, false, handedOn{})
 	}
 	tpl, err := w.e.pinned(ctx, w.c.Grant.Plan.Forward)
 	if err != nil {
-		return w.fail(ctx, err, false, nil)
+		return w.fail(ctx, err, false, handedOn{})
 	}
 	w.exec.Template = string(tpl.Kind) + "/" + tpl.Name + "@" + tpl.Hash[:12]
 	ctx, cancel := w.untilEnded(ctx)
@@ -41,13 +41,17 @@ func (w *work) forward(ctx context.Context) error {
 			}
 		}
 		sent := res != nil && res.Sent
+		said, serr := w.handOn(tpl, res)
+		if err == nil {
+			err = serr
+		}
 		if err != nil {
-			return w.fail(ctx, err, sent, outputs(tpl, res))
+			return w.fail(ctx, err, sent, said)
 		}
 		if err := w.prove(ctx, hand); err != nil {
-			return w.fail(ctx, fmt.Errorf("the account was made but cannot log in: %w", err), true, outputs(tpl, res))
+			return w.fail(ctx, fmt.Errorf("the account was made but cannot log in: %w", err), true, said)
 		}
-		return w.activate(ctx, outputs(tpl, res))
+		return w.activate(ctx, said)
 	}
 }
 
@@ -278,15 +282,21 @@ func (w *work) proveBy(ctx context.Context, name string, l Login) (string, error
 }
 
 // activate stores the end of a creation that worked.
-func (w *work) activate(ctx context.Context, out []byte) error {
+func (w *work) activate(ctx context.Context, said handedOn) error {
 	if err := w.ended(ctx, "ok", ""); err != nil {
 		return err
 	}
-	return w.settle(ctx, func(c *grant.Case) error { return c.Activate(w.fence, w.e.Now(), out) })
+	return w.settle(ctx, func(c *grant.Case) error {
+		if err := c.Activate(w.fence, w.e.Now(), said.outputs); err != nil {
+			return err
+		}
+		c.Grant.Plan.Params = said.params
+		return nil
+	})
 }
 
 // fail stores the end of a creation that did not.
-func (w *work) fail(ctx context.Context, cause error, sent bool, out []byte) error {
+func (w *work) fail(ctx context.Context, cause error, sent bool, said handedOn) error {
 	outcome := "failed"
 	te, lost := errors.AsType[*transport.Error](cause)
 	lingers := lost && !te.SafeToRetry && !te.Stopped // of batches before that one the end was seen
@@ -308,7 +318,13 @@ func (w *work) fail(ctx context.Context, cause error, sent bool, out []byte) err
 		if lingers {
 			c.MayLinger(w.e.Now())
 		}
-		return c.Fail(w.fence, w.e.Now(), why, sent, out)
+		if err := c.Fail(w.fence, w.e.Now(), why, sent, said.outputs); err != nil {
+			return err
+		}
+		if said.params != nil {
+			c.Grant.Plan.Params = said.params
+		}
+		return nil
 	})
 }
 
@@ -359,24 +375,6 @@ func (w *work) unseal() (*handover, error) {
 // params puts the pinned parameters and the secrets together, typed.
 func (w *work) params(tpl *template.Template, hand *handover) (map[string]any, error) {
 	return pinnedParams(tpl, w.c.Grant.Plan, hand.Secrets)
-}
-
-// outputs evaluates what a template hands on, as JSON. What cannot be
-// evaluated after a failure is left out.
-func outputs(tpl *template.Template, res *executor.Result) []byte {
-	out := map[string]any{}
-	if res != nil {
-		for _, o := range tpl.Outputs {
-			if v, err := o.Value.Eval(res.Env); err == nil {
-				out[o.Name] = v
-			}
-		}
-	}
-	b, err := json.Marshal(out)
-	if err != nil {
-		return []byte("{}")
-	}
-	return b
 }
 
 // evalVars computes the variables of a template, in order.

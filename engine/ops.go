@@ -169,7 +169,7 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 	}
 	g := w.c.Grant
 	g.Expires, g.Backstop = to, backstop
-	env := lang.Env{"params": params, "grant": grantEnv(&g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(&g)}
+	env := lang.Env{"params": params, "grant": grantEnv(&g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(&g, nil, nil)}
 	if err := keptVars(tpl, g.Plan, env); err != nil {
 		return err
 	}

@@ -8,8 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -94,6 +92,10 @@ type pins struct {
 	Removal map[string]any `json:"removal"`
 	// Vars are the variables of the creation, from when it began.
 	Vars map[string]any `json:"vars,omitempty"`
+	// Reads is what the removal reads of the steps of the creation, Steps what there
+	// is of that, from when it ended.
+	Reads []template.StepRead       `json:"reads,omitempty"`
+	Steps map[string]map[string]any `json:"steps,omitempty"`
 }
 
 func readPins(p grant.Plan) (pins, error) {
@@ -179,7 +181,13 @@ func typedJSON(t lang.Type, v any) any {
 		if v == nil {
 			return false
 		}
-	case lang.AnyKind, lang.FloatKind, lang.SecretKind, lang.MapKind:
+	case lang.MapKind:
+		if m, is := v.(map[string]any); is {
+			return typedMap(t.Fields, m)
+		}
+	case lang.AnyKind:
+		return whole(v)
+	case lang.FloatKind, lang.SecretKind:
 	}
 	return v
 }
@@ -250,17 +258,4 @@ func keptVars(tpl *template.Template, plan grant.Plan, env lang.Env) error {
 		}
 	}
 	return nil
-}
-
-// holdsSecret reports whether a secret is in v.
-func holdsSecret(v any) bool {
-	switch v := v.(type) {
-	case secret.Value:
-		return true
-	case []any:
-		return slices.ContainsFunc(v, holdsSecret)
-	case map[string]any:
-		return slices.ContainsFunc(slices.Collect(maps.Values(v)), holdsSecret)
-	}
-	return false
 }

@@ -2,10 +2,8 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -70,7 +68,11 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 	sid := sidOf(g, changes)
 	about := grantEnv(g, 0)
 	about["sid"] = sid
-	env := lang.Env{"grant": about, "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(g)}
+	created, err := w.created(ctx, tpl)
+	if err != nil {
+		return nil, err
+	}
+	env := lang.Env{"grant": about, "device": deviceEnv(&cn.Connection, 0), "created": created}
 	params, err := w.removalParams(tpl, env)
 	if err != nil {
 		return nil, err
@@ -131,31 +133,6 @@ func (w *work) removalParams(tpl *template.Template, env lang.Env) (map[string]a
 		}
 	}
 	return tpl.Resolve(nil, given, env, generate)
-}
-
-func createdEnv(g *grant.Grant) map[string]any {
-	out := map[string]any{}
-	known := len(g.Outputs) > 0 && json.Unmarshal(g.Outputs, &out) == nil && len(out) > 0
-	pinned, err := readPins(g.Plan)
-	if err != nil || len(g.Plan.Params) == 0 {
-		pinned = pins{} // of an ad hoc run
-	}
-	return map[string]any{
-		"known": known, "outputs": wholes(out), "params": wholes(pinned.Forward), "vars": wholes(pinned.Vars),
-		"started_at": g.Requested.UTC(),
-	}
-}
-
-// wholes gives numbers back the type that a JSON round trip took.
-func wholes(m map[string]any) map[string]any {
-	out := make(map[string]any, len(m))
-	for k, v := range m {
-		if f, is := v.(float64); is && f == math.Trunc(f) {
-			v = int64(f)
-		}
-		out[k] = v
-	}
-	return out
 }
 
 // receipt compares the surface with the one before the grant.

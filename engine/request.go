@@ -301,7 +301,7 @@ func (e *Engine) pin(g *grant.Grant, q asked, a Ask) error {
 	if g.Sealed, err = e.Key.Seal(plain, g.ID); err != nil {
 		return err
 	}
-	if g.Plan.Params, err = json.Marshal(pins{Forward: v.open, Removal: v.removal}); err != nil {
+	if g.Plan.Params, err = json.Marshal(pins{Forward: v.open, Removal: v.removal, Reads: q.removal.StepsRead()}); err != nil {
 		return fmt.Errorf("engine: params: %w", err)
 	}
 	pin := connection{Connection: *q.conn, UIDs: q.dev.UIDs, Margin: q.cred.JIT.Margin, MaxDuration: q.cred.JIT.MaxDuration}

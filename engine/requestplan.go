@@ -179,7 +179,7 @@ func (e *Engine) templatePlan(t *template.Template, params []ExplainedValue, env
 // changed stands in for what is recorded then.
 func (e *Engine) planRemove(ctx context.Context, p *RequestPlan, q asked, g *grant.Grant, v *values) error {
 	tpl := q.removal
-	env := lang.Env{"grant": grantEnv(g, p.Skew), "device": deviceEnv(q.conn, p.Skew), "created": createdEnv(g)}
+	env := lang.Env{"grant": grantEnv(g, p.Skew), "device": deviceEnv(q.conn, p.Skew), "created": createdEnv(g, nil, nil)}
 	params, err := tpl.Resolve(nil, v.removal, env, unmade)
 	if err != nil {
 		return badInput(err)

@@ -75,57 +75,100 @@ func handedOn(t *Template, creates []*Template) lang.Problems {
 	var ps lang.Problems
 	said := map[string]bool{}
 	for _, r := range t.reads {
+		if r.name == "" {
+			continue
+		}
 		var all []string
 		var without []*Template
 		for _, c := range creates {
-			names := slices.Collect(maps.Keys(c.open(r.what)))
+			names, want := c.offers(r.what, ""), r.name
+			if slices.Contains(names, r.name) && r.field != "" {
+				names, want = c.offers(r.what, r.name), r.field
+			}
 			all = append(all, names...)
-			if !slices.Contains(names, r.name) {
+			if !slices.Contains(names, want) {
 				without = append(without, c)
 			}
 		}
 		switch {
 		case len(without) == len(creates):
 			ps = append(ps, noSuchOutput(r, creates, all))
-		case len(without) > 0 && !said[r.what+r.name]:
-			said[r.what+r.name] = true
+		case len(without) > 0 && !said[r.String()]:
+			said[r.String()] = true
 			for _, c := range without {
-				ps = append(ps, c.removalAt.Problem("missing-output", "the delete template %q reads created.%s.%s, which is not among the %s of this template; add %s: … to %s", t.Name, r.what, r.name, r.what, r.name, r.what))
+				ps = append(ps, c.removalAt.Problem("missing-output", "the delete template %q reads %s, which is not among the %s of this template; %s", t.Name, r, r.what, r.amends()))
 			}
 		}
 	}
 	return ps
 }
 
+// offers returns the names of what a template hands on, or of the fields of the
+// result of one of its steps.
+func (t *Template) offers(what, step string) []string {
+	types := t.HandsOn(what)
+	if step != "" {
+		types = types[step].Fields
+	}
+	return slices.Sorted(maps.Keys(types))
+}
+
+// amends says what a creation needs so that it can be read.
+func (r createdRead) amends() string {
+	if r.what == "steps" {
+		return "add register: " + r.name + " to the step that is meant"
+	}
+	return "add " + r.name + ": … to " + r.what
+}
+
 // noSuchOutput says that no creation hands on what a removal reads.
-func noSuchOutput(r createdRead, creates []*Template, outputs []string) lang.Problem {
+func noSuchOutput(r createdRead, creates []*Template, names []string) lang.Problem {
 	var by []string
 	for _, c := range creates {
 		by = append(by, c.Name)
 	}
-	outputs = slices.Compact(slices.Sorted(slices.Values(outputs)))
-	verb := "has"
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	of, name, lacks := "created."+r.what, r.name, "has no such "+strings.TrimSuffix(r.what, "s")
+	if r.what == "steps" {
+		lacks = "has no step that registers this"
+	}
+	if r.field != "" && !slices.ContainsFunc(creates, func(c *Template) bool { return !slices.Contains(c.offers(r.what, ""), r.name) }) {
+		of, name, lacks = of+"."+r.name, r.field, "has no such field in the result of that step"
+	}
 	if len(by) > 1 {
-		verb = "have"
+		lacks = "have" + strings.TrimPrefix(lacks, "has")
 	}
-	p := r.node.ProblemAt(r.offset, len("created."+r.what+".")+len(r.name), "unknown-output", "created.%s has no %q: %s, removed by this template, %s no such %s", r.what, r.name, "create template "+strings.Join(by, " and "), verb, strings.TrimSuffix(r.what, "s"))
-	if slices.ContainsFunc(creates, func(c *Template) bool { return c.hides(r) }) {
-		p.Message = fmt.Sprintf("created.%s.%s is a secret, and secrets are not handed on to a removal", r.what, r.name)
-		return p
+	p := r.node.ProblemAt(r.offset, len(of)+1+len(name), "unknown-output", "%s has no %q: %s, removed by this template, %s", of, name, "create template "+strings.Join(by, " and "), lacks)
+	for _, c := range creates {
+		if why := c.hides(r); why != "" {
+			p.Message = fmt.Sprintf("created.%s.%s %s", r.what, r.name, why)
+			return p
+		}
 	}
-	if p.Suggest = lang.Similar(r.name, outputs); p.Suggest == "" {
-		p.Message += "; there is " + lang.Words(outputs)
+	if p.Suggest = lang.Similar(name, names); p.Suggest == "" {
+		p.Message += "; there is " + lang.Words(names)
 	}
 	return p
 }
 
-// hides reports whether what is read is a secret, which is not handed on.
-func (t *Template) hides(r createdRead) bool {
+// hides says why what is read is not handed on although it is there, or "".
+func (t *Template) hides(r createdRead) string {
+	const secret = "is a secret, and secrets are not handed on to a removal"
 	switch r.what {
 	case "params":
-		return slices.ContainsFunc(t.Params, func(p Param) bool { return p.Name == r.name && p.Type.Kind == lang.SecretKind })
+		if slices.ContainsFunc(t.Params, func(p Param) bool { return p.Name == r.name && p.Type.Kind == lang.SecretKind }) {
+			return secret
+		}
 	case "vars":
-		return slices.ContainsFunc(t.Vars, func(v Var) bool { return v.Name == r.name && v.Value.Type().Kind == lang.SecretKind })
+		if slices.ContainsFunc(t.Vars, func(v Var) bool { return v.Name == r.name && v.Value.Type().Kind == lang.SecretKind }) {
+			return secret
+		}
+	case "steps":
+		for s := range registering(t.Steps) {
+			if s.Register == r.name && s.NoLog {
+				return "is the result of a step with no_log, which is not kept; hand on what the removal needs of it in outputs"
+			}
+		}
 	}
-	return false
+	return ""
 }

@@ -2,8 +2,10 @@ package template
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"runner/engine/lang"
@@ -25,17 +27,22 @@ const (
 	outsideSteps              // no when can stand before it
 )
 
-// createdRead is one place that reads an output of the creation.
+// createdRead is one place that reads what the creation hands on.
 type createdRead struct {
 	node   *lang.Node
 	offset int
-	what   string // outputs, params or vars
-	name   string
+	what   string // outputs, params, vars or steps
+	name   string // empty: all of them
+	field  string // of a step; empty: all of it
 }
 
-// open returns the types of what a template hands on to its removal: its
-// outputs, and of its params and vars those that are no secrets.
-func (t *Template) open(what string) map[string]lang.Type {
+// handed are the maps of created that the template of the creation fills.
+var handed = []string{"outputs", "params", "vars", "steps"}
+
+// HandsOn returns the types of what a template hands on to its removal: its
+// outputs, params and vars, and the results of its steps. Secrets are not among
+// them, nor results of steps with no_log.
+func (t *Template) HandsOn(what string) map[string]lang.Type {
 	types := map[string]lang.Type{}
 	switch what {
 	case "outputs":
@@ -50,9 +57,56 @@ func (t *Template) open(what string) map[string]lang.Type {
 		for _, v := range t.Vars {
 			types[v.Name] = v.Value.Type()
 		}
+	case "steps":
+		for s := range registering(t.Steps) {
+			if !s.NoLog {
+				types[s.Register] = s.result()
+			}
+		}
 	}
 	maps.DeleteFunc(types, func(_ string, typ lang.Type) bool { return typ.Kind == lang.SecretKind })
 	return types
+}
+
+// registering yields the steps that register a name which the whole template
+// sees, so none of an included file.
+func registering(steps []*Step) iter.Seq[*Step] {
+	return func(yield func(*Step) bool) {
+		for _, s := range steps {
+			if s.Register != "" && !yield(s) {
+				return
+			}
+			if s.Include != nil {
+				continue
+			}
+			for inner := range registering(slices.Concat(s.Block, s.Rescue, s.Always)) {
+				if !yield(inner) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// StepRead is a result of the creation that a removal reads. Without a Field it
+// is all of the result, without a Step all results.
+type StepRead struct {
+	Step  string `json:"step,omitempty"`
+	Field string `json:"field,omitempty"`
+}
+
+// ReadsCreated reports whether the removal reads anything that a creation hands on.
+func (t *Template) ReadsCreated() bool { return len(t.reads) > 0 }
+
+// StepsRead returns what the removal reads of created.steps, each once.
+func (t *Template) StepsRead() []StepRead {
+	var out []StepRead
+	for _, r := range t.reads {
+		if read := (StepRead{r.name, r.field}); r.what == "steps" && !slices.Contains(out, read) {
+			out = append(out, read)
+		}
+	}
+	return out
 }
 
 // expr compiles a bare expression, or returns nil after a problem.
@@ -167,7 +221,7 @@ func (l *loader) readsOfValue(n *lang.Node, r reading) {
 }
 
 var (
-	outputsRead = regexp.MustCompile(`\bcreated\s*\??\.\s*(outputs|params|vars)\b(?:\s*\??\.\s*([A-Za-z_]\w*))?`)
+	createdPath = regexp.MustCompile(`\bcreated\s*\??\.\s*(outputs|params|vars|steps)\b(?:\s*\??\.\s*([A-Za-z_]\w*))?(?:\s*\??\.\s*([A-Za-z_]\w*))?`)
 	fallExpr    = regexp.MustCompile(`^\s*\?\?`)
 	fallPipe    = regexp.MustCompile(`^\s*\)?\s*\|\s*default\b`)
 	fallCall    = regexp.MustCompile("\\bdefault\\s+(?:\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`|[^\\s|()]+)\\s+$")
@@ -187,27 +241,45 @@ type reading struct {
 	want   lang.Type
 }
 
-// readsOf records what a part of n.Text, which starts at base, reads of
-// created.outputs, and reports reads that fail when nothing is known.
+// readsOf records what a part of n.Text, which starts at base, reads of what the
+// creation hands on, and reports reads that fail when nothing is known.
 func (l *loader) readsOf(n *lang.Node, base int, text string, r reading) {
 	if !strings.Contains(text, "created") {
 		return
 	}
-	for _, m := range outputsRead.FindAllStringSubmatchIndex(text, -1) {
-		at, width := base+m[0], m[1]-m[0]
-		what := text[m[2]:m[3]]
-		if m[4] < 0 {
-			if r.guard != known {
-				l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.%s is empty when the creation was interrupted, and the removal must still work; read one of them by name, and %s", what, r.fallback(what+".NAME")))
-			}
-			continue
+	for _, m := range createdPath.FindAllStringSubmatchIndex(text, -1) {
+		read := createdRead{node: n, offset: base + m[0], what: text[m[2]:m[3]]}
+		end := m[3]
+		if m[4] >= 0 {
+			read.name, end = text[m[4]:m[5]], m[5]
 		}
-		name := text[m[4]:m[5]]
-		l.t.reads = append(l.t.reads, createdRead{node: n, offset: at, what: what, name: name})
-		if r.guard != known && !r.falls(text, m[0], m[1]) {
-			l.Problems = append(l.Problems, n.ProblemAt(at, width, "created-unknown", "created.%s.%s is not there when the creation was interrupted, and the removal must still work; %s", what, name, r.fallback(what+"."+name)))
+		if m[6] >= 0 && read.what == "steps" {
+			read.field, end = text[m[6]:m[7]], m[7]
+		}
+		l.t.reads = append(l.t.reads, read)
+		width := end - m[0]
+		switch {
+		case r.guard == known:
+		case read.name == "":
+			l.Problems = append(l.Problems, n.ProblemAt(read.offset, width, "created-unknown", "created.%s is empty when the creation was interrupted, and the removal must still work; read one of them by name, and %s", read.what, r.fallback(read.example())))
+		case !r.falls(text, m[0], end):
+			l.Problems = append(l.Problems, n.ProblemAt(read.offset, width, "created-unknown", "%s is not there when the creation was interrupted, and the removal must still work; %s", read, r.fallback(read.String())))
 		}
 	}
+}
+
+// String returns the path that is read.
+func (r createdRead) String() string {
+	parts := []string{"created", r.what, r.name, r.field}
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), ".")
+}
+
+// example is a path that could be read in place of all.
+func (r createdRead) example() string {
+	if r.what == "steps" {
+		return "created.steps.NAME.FIELD"
+	}
+	return "created." + r.what + ".NAME"
 }
 
 // falls reports whether the read from start to end of text has a value to fall
@@ -222,12 +294,12 @@ func (r reading) falls(text string, start, end int) bool {
 
 // fallback says what would be right.
 func (r reading) fallback(name string) string {
-	s := "write created." + name + " ?? VALUE"
+	s := "write " + name + " ?? VALUE"
 	switch {
 	case r.action && r.want.Kind != lang.StringKind && r.want.Kind != lang.AnyKind:
-		s = "write !expr created." + name + " ?? VALUE, without {{ }}"
+		s = "write !expr " + name + " ?? VALUE, without {{ }}"
 	case r.action:
-		s = "write {{ created." + name + ` | default "VALUE" }}`
+		s = "write {{ " + name + ` | default "VALUE" }}`
 	}
 	if r.guard == unguarded {
 		s += ", or add when: created.known to the step"

@@ -360,15 +360,7 @@ func (l *loader) revert(f *lang.Fields, scope lang.Scope) {
 		l.Add(f.First(), "missing-key", "an elevate template has no \"revert\"; write the steps that take the elevation back, for example: revert: [{name: Undo, revert: {of: created}}]")
 		f.Take("revert")
 	case l.t.Kind == Elevate:
-		types := map[string]lang.Type{}
-		for _, o := range l.t.Outputs {
-			types[o.Name] = o.Type
-		}
-		sec := &section{
-			scope:      scope.With("created", createdType(lang.MapOf(types), lang.MapOf(l.t.open("params")), lang.MapOf(l.t.open("vars")))),
-			registered: map[string]lang.Pos{},
-			removes:    true,
-		}
+		sec := &section{scope: scope.With("created", createdType(l.t)), registered: map[string]lang.Pos{}, removes: true}
 		l.t.Revert = l.steps(f.Take("revert"), "revert", sec, unguarded)
 	case n != nil:
 		l.misplaced(f, "revert", "only an elevate template has a revert section")

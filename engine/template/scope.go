@@ -33,22 +33,23 @@ func Scope(kind Kind) lang.Scope {
 		}),
 	}
 	if kind == Delete {
-		s["created"] = createdType(lang.Type{Kind: lang.MapKind}, lang.Type{Kind: lang.MapKind}, lang.Type{Kind: lang.MapKind})
+		s["created"] = createdType(nil)
 	}
 	return s
 }
 
-// createdType is the type of created; outputs, params and vars are those of the
-// creation. When known is false outputs is an empty map and started_at the zero
-// time; when it never began vars is empty, too. Secrets are not in them.
-func createdType(outputs, params, vars lang.Type) lang.Type {
-	return lang.MapOf(map[string]lang.Type{
-		"known":      lang.Bool,
-		"outputs":    outputs,
-		"params":     params,
-		"vars":       vars,
-		"started_at": lang.Time,
-	})
+// createdType is the type of created: of any creation, or of what t hands on. All
+// of it may be missing: outputs when the creation did not come to its end, steps
+// also when theirs did not, vars when it never began. Secrets are not in it.
+func createdType(t *Template) lang.Type {
+	c := map[string]lang.Type{"known": lang.Bool, "started_at": lang.Time}
+	for _, what := range handed {
+		c[what] = lang.Type{Kind: lang.MapKind}
+		if t != nil {
+			c[what] = lang.MapOf(t.HandsOn(what))
+		}
+	}
+	return lang.MapOf(c)
 }
 
 // fields returns the type of the result of a step that has these outputs.

@@ -51,7 +51,7 @@ type Template struct {
 	Warnings lang.Problems
 
 	removalAt *lang.Node    // where Removal is written
-	reads     []createdRead // what is read of created.outputs
+	reads     []createdRead // what is read of created
 }
 
 // Param is a value that a template takes.
