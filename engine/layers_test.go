@@ -17,7 +17,7 @@ import (
 // line here; those of one line do not know each other.
 var layers = [][]string{
 	{"engine/grant", "engine/secret", "engine/lang"},
-	{"engine/secret/seal", "engine/secret/source", "engine/schema"},
+	{"engine/secret/seal", "engine/secret/source", "engine/schema", "engine/inventory/jit"},
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
 	{"engine/transport/winrm/clixml", "engine/transport/winrm/krb/etype", "engine/transport/winrm/krb/krbtest"},
 	{"engine/transport/winrm/psrp", "engine/transport/winrm/krb", "engine/transport/winrm/gss/token"},

@@ -84,6 +84,9 @@ func (e *Engine) consider(ctx context.Context, a Ask, now time.Time) (q asked, g
 	if err := allowed(q.cred, a); err != nil {
 		return q, g, err
 	}
+	if err := awaited(q.cred, a); err != nil {
+		return q, g, err
+	}
 	length, err := duration(q.cred, a.For)
 	if err != nil {
 		return q, g, err
@@ -137,6 +140,9 @@ func (e *Engine) unknownCredential(name string) string {
 
 // allowed applies the credential's requesters. Without any only operators may.
 func allowed(cred *inventory.Credential, a Ask) error {
+	if cred.JIT.Missing != "" {
+		return &DeniedError{Reason: fmt.Sprintf("credential %s gives nothing: %s", cred.Name, cred.JIT.Missing)}
+	}
 	if !cred.JIT.Enabled {
 		return &DeniedError{Reason: fmt.Sprintf("credential %s has no just-in-time access (jit.enabled is false)", cred.Name)}
 	}
@@ -158,6 +164,19 @@ func allowed(cred *inventory.Credential, a Ask) error {
 		return &DeniedError{Reason: fmt.Sprintf("credential %s names no requesters, so only operators may request it", cred.Name)}
 	}
 	return &DeniedError{Reason: fmt.Sprintf("%s is not among the requesters of credential %s", a.Requester, cred.Name)}
+}
+
+// awaited refuses what the credential's workflow does not let happen yet. What
+// this runner cannot ask for is not left out.
+func awaited(cred *inventory.Credential, a Ask) error {
+	switch w := cred.Workflow; {
+	case w == nil:
+	case len(w.Unmet()) > 0:
+		return &DeniedError{Reason: fmt.Sprintf("the workflow of credential %s has %s, which this runner cannot ask for yet, and nothing is given without it", cred.Name, strings.Join(w.Unmet(), ", "))}
+	case w.NeedReason && strings.TrimSpace(a.Reason) == "":
+		return &DeniedError{Reason: fmt.Sprintf("the workflow of credential %s wants a reason: say it with --reason", cred.Name)}
+	}
+	return nil
 }
 
 // inGroup asks the controller's own user database.

@@ -27,6 +27,8 @@ type credentialJSON struct {
 	Requesters  []string       `json:"requesters"`
 	JIT         jitJSON        `json:"jit"`
 	Params      []string       `json:"params"`
+	Linked      string         `json:"linked,omitempty"`
+	RecordUID   string         `json:"record_uid,omitempty"`
 	Login       *loginJSON     `json:"login,omitempty"`
 	File        string         `json:"file"`
 }
@@ -42,6 +44,8 @@ type jitJSON struct {
 	Delete      string `json:"delete,omitempty"`
 	Elevate     string `json:"elevate,omitempty"`
 	Revert      string `json:"revert,omitempty"`
+	Policy      string `json:"policy"`            // required or opt_in
+	Missing     string `json:"missing,omitempty"` // of jit_settings
 }
 
 // loginJSON is how runner itself reaches the device.
@@ -112,11 +116,12 @@ func requesters(c *inventory.Credential) string {
 func viewCredential(set *inventory.Set, c *inventory.Credential) credentialJSON {
 	v := credentialJSON{
 		Name: c.Name, Device: c.Device, Inventory: c.Inventory, Account: c.AccountText, Password: c.Password, Domain: c.Domain,
-		UseKerberos: c.UseKerberos, Additional: c.Additional, Requesters: append([]string{}, c.Requesters...),
+		UseKerberos: c.UseKerberos, Additional: c.Additional, Linked: c.Linked, RecordUID: c.RecordUID, Requesters: append([]string{}, c.Requesters...),
 		Params: append([]string{}, slices.Sorted(maps.Keys(c.Params))...), File: c.Pos.File,
 		JIT: jitJSON{
 			Enabled: c.JIT.Enabled, Type: c.JIT.Type, Duration: seconds(c.JIT.Duration), MaxDuration: seconds(c.JIT.MaxDuration),
 			Margin: seconds(c.JIT.Margin), Create: c.JIT.Create, Delete: c.JIT.Delete, Elevate: c.JIT.Elevate, Revert: c.JIT.Revert,
+			Policy: c.JIT.Policy, Missing: c.JIT.Missing,
 		},
 	}
 	conn, err := set.Resolve(c.Name)
@@ -196,5 +201,6 @@ func describeCredential(w io.Writer, c *inventory.Credential, v *credentialJSON)
 		field{"credential", v.Name}, field{"device", v.Device}, field{"inventory", v.Inventory}, field{"runner logs in", login},
 		field{"account", v.Account + ", password " + v.Password}, field{"domain", v.Domain}, field{"requesters", requesters(c)},
 		field{"for", lang.Span(c.JIT.Duration) + ", at most " + lang.Span(c.JIT.MaxDuration)}, field{"templates", slots(c)},
-		field{"params", strings.Join(v.Params, ", ")}, field{"file", v.File})
+		field{"params", strings.Join(v.Params, ", ")}, field{"gives nothing", v.JIT.Missing}, field{"linked", v.Linked},
+		field{"file", v.File})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"runner/engine/inventory/jit"
 	"runner/engine/lang"
 )
 
@@ -42,7 +43,9 @@ func (l *loader) credential(f *lang.Fields) {
 		c.Auth = l.auth(n, c)
 	}
 	c.Requesters = l.requesters(f)
-	c.JIT, c.slots = l.jit(f.Take("jit"))
+	l.keeper(f, c)
+	c.JIT, c.slots = l.jit(f.Take("jit"), c.Settings)
+	l.together(f, c)
 	c.Params, c.params = l.params(f.Take("params"))
 	l.literals(f, "authentication: {user: runner, secret_from: {file: /etc/runner/secret}}")
 	f.End()
@@ -259,7 +262,7 @@ var slotKinds = []struct{ slot, kind string }{
 }
 
 // jit reads the just-in-time settings. Without them the credential gives nothing.
-func (l *loader) jit(n *lang.Node) (JIT, map[string]*lang.Node) {
+func (l *loader) jit(n *lang.Node, s *jit.Settings) (JIT, map[string]*lang.Node) {
 	f := l.Part(n, "jit").By(&jitTable, "")
 	j := JIT{
 		Enabled: f.Bool("enabled") && n != nil, Type: f.Enum("type"),
@@ -272,13 +275,15 @@ func (l *loader) jit(n *lang.Node) (JIT, map[string]*lang.Node) {
 			slots[slot] = f.Take(slot)
 		}
 	}
+	j.Policy = l.policy(f, s)
 	f.End()
-	l.jitFits(f, j)
+	l.jitFits(f, j, s != nil && s.Mode() != jit.None)
 	return j, slots
 }
 
-// jitFits checks the settings against each other.
-func (l *loader) jitFits(f *lang.Fields, j JIT) {
+// jitFits checks the settings against each other; filled tells that jit_settings
+// say what jit leaves open.
+func (l *loader) jitFits(f *lang.Fields, j JIT, filled bool) {
 	if f.Node.Kind != lang.MapNode {
 		return
 	}
@@ -289,7 +294,7 @@ func (l *loader) jitFits(f *lang.Fields, j JIT) {
 			l.Add(f.Take("duration"), "out-of-range", "duration is %s, longer than max_duration, which is %s", lang.Span(j.Duration), lang.Span(j.MaxDuration))
 		}
 	}
-	if typ := f.Node.Get("type"); !j.Enabled || typ != nil && typ.Text != j.Type {
+	if typ := f.Node.Get("type"); filled || !j.Enabled || typ != nil && typ.Text != j.Type {
 		return
 	}
 	if j.Type == "create_delete" && f.Node.Get("create") == nil {

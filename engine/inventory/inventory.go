@@ -7,6 +7,7 @@ package inventory
 import (
 	"time"
 
+	"runner/engine/inventory/jit"
 	"runner/engine/lang"
 )
 
@@ -87,6 +88,12 @@ type Credential struct {
 	Auth        Auth
 	Requesters  []string // user names, or @group; empty: operators only
 	JIT         JIT
+	Settings    *jit.Settings          // jit_settings; nil without
+	Workflow    *jit.Workflow          // nil without
+	Linked      string                 // credential of the account that is there already
+	RecordUID   string                 // of KeeperPAM
+	SupplyHost  bool                   // allow_supply_host
+	SupplyUser  bool                   // allow_supply_user
 	Params      map[string]*lang.Value // for the templates
 	Pos         lang.Pos
 
@@ -127,6 +134,9 @@ type JIT struct {
 	Delete      string
 	Elevate     string
 	Revert      string
+	Policy      string // required or opt_in, for launches
+	// Missing says what of jit_settings no template carries out, and what to do.
+	Missing string
 }
 
 // Set is everything the folder holds, checked against itself.

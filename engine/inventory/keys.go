@@ -3,6 +3,7 @@ package inventory
 import (
 	"time"
 
+	"runner/engine/inventory/jit"
 	"runner/engine/lang"
 )
 
@@ -18,10 +19,10 @@ var (
 
 // Tables describes the documents and the maps in them.
 func Tables() []*lang.Table {
-	return []*lang.Table{
+	return append([]*lang.Table{
 		&inventoryTable, &becomeTable, &jumpTable, &hostKeysTable, &timeoutsTable, &winrmTable, &kerberosTable,
 		&deviceTable, &uidsTable, &credentialTable, &authTable, &jitTable, &sourceTable,
-	}
+	}, jit.Tables()...)
 }
 
 var (
@@ -115,6 +116,12 @@ var credentialTable = lang.Table{Name: "credential", Doc: "Who may have which ac
 	{Name: "authentication", Is: lang.MapBy("authentication"), Need: true, Doc: "how runner logs in to do the work", Example: "authentication:\n  user: runner\n  secret_from: {file: /etc/runner/key, kind: private_key}"},
 	{Name: "requesters", Is: lang.Each(lang.FixedText), Else: "operators only", Doc: "user names, and `@group`", Example: "requesters: [alice, '@dba']"},
 	{Name: "jit", Is: lang.MapBy("jit"), Else: "nobody can request it", Doc: "the just-in-time access it gives", Example: "jit: {create: linux-user, duration: 1h, max_duration: 8h}"},
+	{Name: "jit_settings", Is: lang.Either(lang.MapBy("jit_settings"), lang.Shape{Kind: lang.NamesShape, Of: &lang.Anything, Pattern: "."}), Doc: "the same in the words of KeeperPAM; what `jit` says goes before it", Example: "jit_settings: {create_ephemeral: true, ephemeral_account_type: linux}"},
+	{Name: "linked", Is: lang.FixedText, Doc: "credential whose `authentication` is the account that is there already: launched without just-in-time access, and the one that is elevated", Example: "linked: web-admin"},
+	{Name: "record_uid", Is: lang.FixedText, Doc: "uid of the record in KeeperPAM", Example: "record_uid: 9x2mPqLr3TzVbN5cWdYk1Q"},
+	{Name: "allow_supply_host", Is: lang.Flag, Default: "false", Doc: "a launch may say another host, and then nothing is given just in time", Example: "allow_supply_host: true"},
+	{Name: "allow_supply_user", Is: lang.Flag, Default: "false", Doc: "a launch may say another account", Example: "allow_supply_user: true"},
+	{Name: "workflow", Is: lang.MapBy("workflow"), Doc: "what a grant has to wait for", Example: "workflow: {require_reason: true, access_duration: 8h}"},
 	{Name: "params", Is: lang.Named(lang.ValueOf(lang.Any)), Doc: "values for the params of the templates: they beat the template's defaults, and a request beats them", Example: "params: {shell: /bin/bash}"},
 }}
 
@@ -127,6 +134,7 @@ var authTable = lang.Table{Name: "authentication", Doc: "How runner logs in to d
 var jitTable = lang.Table{Name: "jit", Doc: "The just-in-time access that a credential gives", Keys: []lang.Key{
 	{Name: "enabled", Is: lang.Flag, Default: "true", Doc: "false: nobody can request it now", Example: "enabled: false"},
 	{Name: "type", Is: lang.OneWord("create_delete", "elevate", "group_membership", "enable_disable"), Default: "create_delete", Doc: "create_delete makes an account for the grant and removes it; elevate, group_membership and enable_disable change one that exists, by an elevate template", Example: "type: create_delete\ncreate: linux-user"},
+	{Name: "policy", Is: lang.OneWord(jit.Required, jit.OptIn), Else: "required; opt_in with `jit_settings`", Doc: "required: every launch makes or elevates an account. opt_in: only one with `-j`", Example: "policy: opt_in\ncreate: linux-user"},
 	{Name: "duration", Is: lang.Within(time.Second, longest), Default: "1h", Doc: "when the request says nothing", Example: "create: linux-user\nduration: 30m"},
 	{Name: "max_duration", Is: lang.Within(time.Second, longest), Default: "8h", Doc: "the longest a request may ask for", Example: "create: linux-user\nmax_duration: 24h"},
 	{Name: "margin", Is: lang.Within(time.Second, 24*time.Hour), Default: "15m", Doc: "the device ends the access by itself this long after the expiry, in case runner cannot", Example: "create: linux-user\nmargin: 30m"},

@@ -57,6 +57,12 @@ var frames = map[string]string{
 	"uids":           "schema: runner/v1\nkind: device\nname: d\naddress: 192.0.2.1\nuids:\n  EXAMPLE\n",
 	"authentication": "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\ninventory: Linux-SSH\nauthentication:\n  EXAMPLE\n",
 	"jit":            "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication: {credential: web-admin}\njit:\n  EXAMPLE\n",
+	"jit_settings":   "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication: {credential: web-admin}\njit_settings:\n  EXAMPLE\n",
+	"workflow":       "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication: {credential: web-admin}\nworkflow:\n  EXAMPLE\n",
+	"allowed_times":  "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication: {credential: web-admin}\nworkflow:\n  allowed_times:\n    EXAMPLE\n",
+	"time_range":     "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication: {credential: web-admin}\nworkflow:\n  allowed_times:\n    timezone: UTC\n    time_ranges:\n      - EXAMPLE\n",
+	"approver":       "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication: {credential: web-admin}\nworkflow:\n  approvers:\n    - EXAMPLE\n",
+	"principal":      "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication: {credential: web-admin}\nworkflow:\n  approvers:\n    - principal:\n        EXAMPLE\n",
 	"secret_from":    "schema: runner/v1\nkind: credential\nname: c\ndevice: web-1\nauthentication:\n  user: u\n  secret_from:\n    EXAMPLE\n",
 }
 

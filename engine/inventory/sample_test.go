@@ -118,8 +118,8 @@ func TestReadmeShowsEveryKey(t *testing.T) {
 		text = before + "<!-- keys " + table.Name + " -->\n| key | value | default | meaning |\n|---|---|---|---|\n" + rows(table, "") + "<!-- end -->" + after
 		shown++
 	}
-	if shown != 4 {
-		t.Errorf("README.md has %d tables, want those of the three kinds and of secrets", shown)
+	if shown != 5 {
+		t.Errorf("README.md has %d tables, want those of the three kinds, of secrets and of jit_settings", shown)
 	}
 	golden(t, filepath.Join(folder, "README.md"), text)
 }
