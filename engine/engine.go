@@ -59,6 +59,14 @@ type UIDs interface {
 	BurnUID(ctx context.Context, device string, uid int64, now time.Time) error
 }
 
+// Found keeps what people decided about findings of scans.
+type Found interface {
+	Ignore(ctx context.Context, i grant.Ignored) error
+	Ignored(ctx context.Context, device string) ([]grant.Ignored, error)
+	// Newest returns the id of the latest grant that was requested; "": there is none.
+	Newest(ctx context.Context) (string, error)
+}
+
 // Nodes tells which workers are dead.
 type Nodes interface {
 	Dead(ctx context.Context) ([]string, error)
@@ -71,6 +79,7 @@ type Store interface {
 	Jobs
 	Executions
 	UIDs
+	Found
 	Nodes
 	journal.Chunks
 }

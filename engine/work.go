@@ -67,6 +67,8 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 			err = w.remove(ctx)
 		case grant.Renew:
 			err = w.renew(ctx)
+		case grant.Lock:
+			err = w.lock(ctx)
 		}
 	}
 	w.closeLog(ctx)

@@ -139,3 +139,15 @@ func (l *lazyStore) ReadLog(ctx context.Context, execution string, from int64, m
 func (l *lazyStore) DropLog(ctx context.Context, execution string, from, to int64) error {
 	return l.do(func(s *store.Store) error { return s.DropLog(ctx, execution, from, to) })
 }
+
+func (l *lazyStore) Ignore(ctx context.Context, i grant.Ignored) error {
+	return l.do(func(s *store.Store) error { return s.Ignore(ctx, i) })
+}
+
+func (l *lazyStore) Ignored(ctx context.Context, device string) ([]grant.Ignored, error) {
+	return with(l, func(s *store.Store) ([]grant.Ignored, error) { return s.Ignored(ctx, device) })
+}
+
+func (l *lazyStore) Newest(ctx context.Context) (string, error) {
+	return with(l, func(s *store.Store) (string, error) { return s.Newest(ctx) })
+}

@@ -114,6 +114,10 @@ func (c *Case) start(j *Job, now time.Time) error {
 		if g.State != Active {
 			return c.stateErr("be extended")
 		}
+	case j.Kind == Lock:
+		if g.State != Active {
+			return c.stateErr("be locked")
+		}
 	case !j.Kind.Removal():
 		if g.State != Requested || !g.Ended.IsZero() || !now.Before(g.Expires) {
 			return c.stateErr("be created")
@@ -199,7 +203,7 @@ func (c *Case) Interrupted(f Fence, now time.Time) error {
 		// Device expiries may have moved; the grant's did not. Both are safe.
 		c.finish(j, now)
 		return nil
-	case j.Kind.Removal():
+	case j.Kind.Removal(), j.Kind == Lock:
 		j.State, j.Node, j.Due = Waiting, "", now
 	default:
 		j.State, j.Node, j.Finished = JobCancelled, "", now
@@ -278,6 +282,9 @@ func (c *Case) Extension(d, latest time.Duration) (time.Time, error) {
 	g := &c.Grant
 	if g.State != Active {
 		return time.Time{}, c.stateErr("be extended")
+	}
+	if g.Origin != "" {
+		return time.Time{}, fmt.Errorf("grant %s was %s from what its device says: nothing is known of how it was made, so it cannot be extended", g.ID, g.Origin)
 	}
 	to, limit := g.Expires.Add(d), g.Activated.Add(latest)
 	if to.After(limit) {
@@ -477,8 +484,10 @@ func (c *Case) ending(now time.Time, actor, why string) {
 		g.Ended, g.EndedBy = now, why
 	}
 	g.Sealed = nil
-	if f := c.Forward(); f != nil && f.State == Waiting {
-		f.State, f.Finished = JobCancelled, now
+	for i := range c.Jobs {
+		if j := &c.Jobs[i]; !j.Kind.Removal() && j.State == Waiting {
+			j.State, j.Finished = JobCancelled, now
+		}
 	}
 	if (r.State == Waiting || r.State == Paused) && r.Due.After(now) {
 		r.Due = now

@@ -56,6 +56,7 @@ const (
 	Create  Kind = "create"
 	Elevate Kind = "elevate"
 	Renew   Kind = "renew"
+	Lock    Kind = "lock" // of an account that waits for its removal in quarantine
 	Delete  Kind = "delete"
 	Revert  Kind = "revert"
 )
@@ -83,18 +84,20 @@ const (
 
 // Grant is one requester's use of one credential.
 type Grant struct {
-	ID         string    `json:"id"`
-	State      State     `json:"state"`
-	Requester  string    `json:"requester"`
-	Caller     string    `json:"caller"` // who really ran the command
-	Reason     string    `json:"reason,omitempty"`
-	Credential string    `json:"credential"`
-	Device     string    `json:"device"`
-	Account    string    `json:"account"`
-	UID        int64     `json:"uid,omitempty"` // reserved for the account, where the platform has one
-	Creates    bool      `json:"creates"`       // the grant makes an account of its own
-	Requested  time.Time `json:"requested_at"`
-	Activated  time.Time `json:"activated_at,omitzero"`
+	ID         string `json:"id"`
+	State      State  `json:"state"`
+	Requester  string `json:"requester"`
+	Caller     string `json:"caller"` // who really ran the command
+	Reason     string `json:"reason,omitempty"`
+	Credential string `json:"credential"`
+	Device     string `json:"device"`
+	Account    string `json:"account"`
+	UID        int64  `json:"uid,omitempty"` // reserved for the account, where the platform has one
+	Creates    bool   `json:"creates"`       // the grant makes an account of its own
+	// Origin says how a grant came about that nobody requested. Empty: somebody did.
+	Origin    string    `json:"origin,omitempty"`
+	Requested time.Time `json:"requested_at"`
+	Activated time.Time `json:"activated_at,omitzero"`
 	// Expires is the only expiry. Until activation it is the latest moment at
 	// which the creation may still be under way.
 	Expires  time.Time     `json:"expires_at"`
@@ -178,6 +181,10 @@ type Receipt struct {
 	// Known is false when no surface had been recorded before the grant; then
 	// Left holds everything that bears the account's name or uid.
 	Known bool `json:"before_known"`
+	// Machine is the device's own id, as it was before the grant; empty: it has none.
+	Machine string `json:"machine,omitempty"`
+	// Gone says, of a grant whose device is gone, how that is known.
+	Gone string `json:"gone,omitempty"`
 }
 
 // Empty reports whether the receipt proves that nothing is left.

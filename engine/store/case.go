@@ -17,11 +17,11 @@ const open = `state NOT IN ('denied', 'cancelled', 'removed', 'gone')`
 const (
 	insertSnapshot = `INSERT INTO snapshots (` + snapshotColumns + `) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING`
 	insertGrant    = `INSERT INTO grants (` + grantColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-	$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`
+	$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)`
 	updateGrant = `UPDATE grants SET (state, requester, caller, reason, credential, device, account, uid, creates, requested_at, activated_at,
 	expires_at, for_ns, backstop_at, ended_at, ended_by, no_access_at, no_trace_at, failure, sealed, collected_at,
-	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt)
-	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)
+	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt, origin)
+	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
 	WHERE id = $1`
 	insertJob = `INSERT INTO jobs (` + jobColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
 	updateJob = `UPDATE jobs SET (grant_id, seq, kind, removal, state, device, due_at, ready_at, attempt, node, execution,
@@ -30,7 +30,7 @@ const (
 
 	grantByID    = `SELECT ` + grantColumns + ` FROM grants WHERE id = $1`
 	jobsOfGrant  = `SELECT ` + jobColumns + ` FROM jobs WHERE grant_id = $1 ORDER BY seq`
-	sameUser     = `SELECT ` + grantColumns + ` FROM grants WHERE requester = $1 AND credential = $2 AND id <> $3 AND ` + open
+	sameUser     = `SELECT ` + grantColumns + ` FROM grants WHERE requester = $1 AND credential = $2 AND id <> $3 AND ` + open + ` AND origin = ''`
 	sameAccount  = `SELECT ` + grantColumns + ` FROM grants WHERE device = $1 AND account = $2 AND id <> $3 AND creates = 1 AND ` + open
 	sameUID      = `SELECT ` + grantColumns + ` FROM grants WHERE device = $1 AND uid = $2 AND id <> $3 AND creates = 1 AND uid <> 0 AND ` + open
 	snapshotByID = `SELECT ` + snapshotColumns + ` FROM snapshots WHERE hash = $1`
@@ -117,8 +117,13 @@ func noConflict(ctx context.Context, tx *sql.Tx, g *grant.Grant) error {
 		}
 		return &grant.ConflictError{What: what, Existing: other}
 	}
-	if err := check("requester", sameUser, g.Requester, g.Credential, g.ID); err != nil || !g.Creates {
-		return err
+	if g.Origin == "" {
+		if err := check("requester", sameUser, g.Requester, g.Credential, g.ID); err != nil {
+			return err
+		}
+	}
+	if !g.Creates {
+		return nil
 	}
 	if err := check("account", sameAccount, g.Device, g.Account, g.ID); err != nil || g.UID == 0 {
 		return err
@@ -250,13 +255,13 @@ func saveGrant(ctx context.Context, tx *sql.Tx, was, is *grant.Grant) error {
 
 // keys is what the unique indexes look at.
 type keys struct {
-	requester, credential, device, account string
-	uid                                    int64
-	creates, final                         bool
+	requester, credential, device, account, origin string
+	uid                                            int64
+	creates, final                                 bool
 }
 
 func keysOf(g *grant.Grant) keys {
-	return keys{g.Requester, g.Credential, g.Device, g.Account, g.UID, g.Creates, g.State.Final()}
+	return keys{g.Requester, g.Credential, g.Device, g.Account, g.Origin, g.UID, g.Creates, g.State.Final()}
 }
 
 // Snapshot returns the template with this hash, or grant.ErrNotFound. A body

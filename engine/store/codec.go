@@ -15,7 +15,7 @@ const (
 	snapshotColumns = `hash, kind, name, body`
 	grantColumns    = `id, state, requester, caller, reason, credential, device, account, uid, creates, requested_at, activated_at,
 	expires_at, for_ns, backstop_at, ended_at, ended_by, no_access_at, no_trace_at, failure, sealed, collected_at,
-	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt`
+	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt, origin`
 	jobColumns = `id, grant_id, seq, kind, removal, state, device, due_at, ready_at, attempt, node, execution,
 	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at`
 	executionColumns = `id, job_id, grant_id, kind, template, device, attempt, node, started_at, ended_at, outcome, error, peer,
@@ -138,7 +138,7 @@ func grantArgs(g *grant.Grant) ([]any, error) {
 		g.Requested.UnixMilli(), ms(g.Activated), g.Expires.UnixMilli(), int64(g.For), ms(g.Backstop), ms(g.Ended), g.EndedBy,
 		ms(g.NoAccess), ms(g.NoTrace), g.Failure, blob(g.Sealed), ms(g.Collected),
 		text(g.Plan.Forward), text(g.Plan.Removal), text(string(g.Plan.Params)), text(string(g.Plan.Connection)), int64(g.Plan.Longest),
-		text(string(g.Outputs)), receipt,
+		text(string(g.Outputs)), receipt, g.Origin,
 	}, nil
 }
 
@@ -149,7 +149,7 @@ func scanGrant(r scanner) (g grant.Grant, err error) {
 		msTime{&g.Requested}, maybeTime{&g.Activated}, msTime{&g.Expires}, &g.For, maybeTime{&g.Backstop}, maybeTime{&g.Ended}, &g.EndedBy,
 		maybeTime{&g.NoAccess}, maybeTime{&g.NoTrace}, &g.Failure, &g.Sealed, maybeTime{&g.Collected},
 		maybeText{&g.Plan.Forward}, maybeText{&g.Plan.Removal}, rawJSON{&g.Plan.Params}, rawJSON{&g.Plan.Connection}, &g.Plan.Longest,
-		rawJSON{&g.Outputs}, &receipt,
+		rawJSON{&g.Outputs}, &receipt, &g.Origin,
 	)
 	if err != nil || !receipt.Valid {
 		return g, err

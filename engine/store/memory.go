@@ -30,6 +30,7 @@ type Memory struct {
 	dead       map[string]bool
 
 	verifications []Verification // by template and system
+	ignored       []grant.Ignored
 }
 
 // NewMemory returns an empty store.

@@ -58,7 +58,7 @@ func normalGrant(g grant.Grant) grant.Grant {
 	g.Plan.Params, g.Plan.Connection = bytes.Clone(full(g.Plan.Params)), bytes.Clone(full(g.Plan.Connection))
 	if g.Receipt != nil {
 		r := *g.Receipt
-		r.At, r.Device, r.Peer = stamp(r.At), valid(r.Device), valid(r.Peer)
+		r.At, r.Device, r.Peer, r.Machine, r.Gone = stamp(r.At), valid(r.Device), valid(r.Peer), valid(r.Machine), valid(r.Gone)
 		r.Session = full(r.Session)
 		for _, s := range []*[]string{&r.Left, &r.Missing, &r.Session, &r.Before, &r.After} {
 			*s = slices.Clone(*s)
@@ -226,7 +226,7 @@ func conflicts(a, b *grant.Grant) (what []string) {
 	if a.ID == b.ID || a.State.Final() || b.State.Final() {
 		return nil
 	}
-	if a.Requester == b.Requester && a.Credential == b.Credential {
+	if a.Requester == b.Requester && a.Credential == b.Credential && a.Origin == "" && b.Origin == "" {
 		what = append(what, "requester")
 	}
 	if a.Device != b.Device || !a.Creates || !b.Creates {

@@ -85,7 +85,7 @@ func TestOpenRefusesRemoteFileSystems(t *testing.T) {
 
 func TestOpenRefusesANewerSchemaAndLeavesItAlone(t *testing.T) {
 	t.Parallel()
-	for file, knows := range map[string]string{"runner.db": "2", "logs.db": "1"} {
+	for file, knows := range map[string]string{"runner.db": "4", "logs.db": "1"} {
 		dir := t.TempDir() + "/state"
 		s, err := store.Open(t.Context(), dir)
 		ok(t, err)
@@ -112,7 +112,8 @@ func TestAnOlderSchemaIsBroughtUpToDate(t *testing.T) {
 	ok(t, err)
 	ok(t, s.Create(t.Context(), newCase(1, "db1"), nil))
 	// as the first version left it
-	_, err = s.Raw().ExecContext(t.Context(), `DROP TABLE verifications; DELETE FROM goose_db_version WHERE version_id > 1`)
+	_, err = s.Raw().ExecContext(t.Context(), `DROP TABLE verifications; DROP TABLE holds; DROP TABLE ignored; DROP INDEX grants_one_per_requester;
+		ALTER TABLE grants DROP COLUMN origin; CREATE UNIQUE INDEX grants_one_per_requester ON grants (requester); DELETE FROM goose_db_version WHERE version_id > 1`)
 	ok(t, err)
 	ok(t, s.Close())
 	s = openIn(t, dir)

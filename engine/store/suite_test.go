@@ -42,6 +42,9 @@ type ledger interface {
 	BurnUID(ctx context.Context, device string, uid int64, now time.Time) error
 	UIDUse(ctx context.Context, device string) (used, size int64, err error)
 	Audit(ctx context.Context, grantID string) ([]grant.Event, error)
+	Ignore(ctx context.Context, i grant.Ignored) error
+	Ignored(ctx context.Context, device string) ([]grant.Ignored, error)
+	Newest(ctx context.Context) (string, error)
 	Mark(ctx context.Context, what string, at time.Time) error
 	Marked(ctx context.Context, what string) (time.Time, error)
 	PutVerification(ctx context.Context, v store.Verification) error
@@ -92,6 +95,8 @@ func TestConformance(t *testing.T) {
 			"a uid of a grant that lives is not given again": uidsHeld,
 			"audit rows come with the change":                auditRows,
 			"marks only go forward":                          marks,
+			"what is ignored is kept":                        ignoresKept,
+			"what was found takes nobody's place":            foundGrants,
 			"the latest verification is kept":                verifications,
 			"logs are byte ranges":                           logRanges,
 			"logs are appended":                              logAppend,
@@ -161,14 +166,14 @@ func wholeCase(t *testing.T, s ledger) {
 	c := newCase(1, "db1")
 	c.Grant = grant.Grant{
 		ID: "g-0001", State: grant.Removed, Requester: "ann", Caller: "root", Reason: "l'été \x00 …", Credential: "admin", Device: "db1",
-		Account: "jit-1", UID: 70001, Creates: true, Requested: t0, Activated: at(1), Expires: at(2), For: 90*time.Minute + 1,
+		Account: "jit-1", UID: 70001, Creates: true, Origin: grant.Adopted, Requested: t0, Activated: at(1), Expires: at(2), For: 90*time.Minute + 1,
 		Backstop: at(3), Ended: at(4), EndedBy: "revoke", NoAccess: at(5), NoTrace: at(6), Failure: "no", Sealed: []byte{0, 1, 255},
 		Collected: at(7), Outputs: json.RawMessage(`{ "b": 1,  "a": "<&>" }`),
 		Plan: grant.Plan{
 			Forward: forward.Hash, Removal: removal.Hash, Params: json.RawMessage(`{"x": [1, 2]}`),
 			Connection: json.RawMessage(`null`), Longest: 7 * time.Minute,
 		},
-		Receipt: &grant.Receipt{At: at(6), Device: "db1", Peer: "SHA256:x", Left: []string{}, Before: []string{"a", "b"}, After: []string{"a"}, Known: true},
+		Receipt: &grant.Receipt{At: at(6), Device: "db1", Peer: "SHA256:x", Left: []string{}, Before: []string{"a", "b"}, After: []string{"a"}, Known: true, Machine: "m", Gone: "g"},
 	}
 	c.Jobs = append(c.Jobs, grant.Job{
 		ID: "j-0001-r", GrantID: "g-0001", Kind: grant.Renew, State: grant.Paused, Device: "db1", Due: at(1), Attempt: 3,
