@@ -17,7 +17,7 @@ import (
 // line here; those of one line do not know each other.
 var layers = [][]string{
 	{"engine/grant", "engine/secret", "engine/lang"},
-	{"engine/secret/seal", "engine/secret/source", "engine/schema", "engine/inventory/jit"},
+	{"engine/secret/seal", "engine/secret/source", "engine/schema", "engine/inventory/jit", "engine/store/pgtest"},
 	{"engine/transport", "engine/store", "engine/journal", "templates"},
 	{"engine/transport/winrm/clixml", "engine/transport/winrm/krb/etype", "engine/transport/winrm/krb/krbtest"},
 	{"engine/transport/winrm/psrp", "engine/transport/winrm/krb", "engine/transport/winrm/gss/token"},
@@ -57,6 +57,7 @@ var owners = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema/v6":  {"engine/schema/schematest"},
 	"github.com/rogpeppe/go-internal/diff":      {"cmd/runner"},
 	"database/sql":                              {"engine/store"},
+	"github.com/jackc/pgx/v5":                   {"engine/store", "engine/store/pgtest"},
 	"github.com/pressly/goose/v3":               {"engine/store"},
 	"modernc.org/sqlite":                        {"engine/store"},
 	"github.com/spf13/cobra":                    {"cmd/runner"},

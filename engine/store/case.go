@@ -154,7 +154,7 @@ func saveJobs(ctx context.Context, tx *sql.Tx, was, is []grant.Job) error {
 
 // busyOr tells the refusal of a second running job from other errors.
 func busyOr(err error, s grant.JobState) error {
-	if s == grant.Running && extended(err) == codeUnique {
+	if s == grant.Running && isUnique(err) {
 		return grant.ErrBusy
 	}
 	return err

@@ -49,6 +49,7 @@ func held(ctx context.Context, tx *sql.Tx, f grant.Fence) (grantID string, err e
 // are stored with it, in the same transaction, also over earlier ones of the same
 // number.
 func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {
+	e = normalExecution(e)
 	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
 		grantID, err := held(ctx, tx, f)
 		if err != nil {
@@ -66,7 +67,7 @@ func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Executi
 			return err
 		}
 		_, err = tx.ExecContext(ctx, putExecution, executionArgs(&e)...)
-		if extended(err) == codeForeignKey {
+		if isForeignKey(err) {
 			return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
 		}
 		if err != nil {
@@ -97,8 +98,9 @@ func putSteps(ctx context.Context, tx *sql.Tx, execution string, steps []grant.S
 		return err
 	}
 	defer func() { _ = put.Close() }() // with the transaction at the latest
-	for i := range steps {
-		if _, err := put.ExecContext(ctx, stepArgs(execution, &steps[i])...); err != nil {
+	for _, step := range steps {
+		step = normalStep(step)
+		if _, err := put.ExecContext(ctx, stepArgs(execution, &step)...); err != nil {
 			return err
 		}
 	}
@@ -125,7 +127,8 @@ func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, c
 		}
 		device := ""
 		for i := range cs {
-			if _, err := tx.ExecContext(ctx, putChange, changeArgs(grantID, &cs[i])...); err != nil {
+			c := normalChange(cs[i])
+			if _, err := tx.ExecContext(ctx, putChange, changeArgs(grantID, &c)...); err != nil {
 				return err
 			}
 			if !cs[i].Hold || of == "" {
@@ -136,7 +139,7 @@ func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, c
 					return err
 				}
 			}
-			if err := hold(ctx, tx, device, grantID, &cs[i]); err != nil {
+			if err := hold(ctx, tx, device, grantID, &c); err != nil {
 				return err
 			}
 		}

@@ -3,7 +3,11 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"io/fs"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"runner/engine/grant"
 )
@@ -55,11 +59,51 @@ func (s *Store) BareTx(ctx context.Context, n int) error {
 
 // HoldWriteLock keeps every other writer out until release is called.
 func (s *Store) HoldWriteLock(ctx context.Context) (release func() error, err error) {
-	tx, err := s.main.write.BeginTx(ctx, nil)
+	tx, err := s.main.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return tx.Rollback, nil
+}
+
+// MakeFirst makes a store as the first version left it.
+func MakeFirst(ctx context.Context, dir string) error {
+	if err := prepareDir(dir); err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite", dsn(dir+"/runner.db", nil))
+	if err != nil {
+		return err
+	}
+	sub, err := fs.Sub(migrations, "migrations/runner")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub)
+	if err != nil {
+		return err
+	}
+	if _, err = p.UpTo(ctx, 1); err == nil {
+		_, err = db.ExecContext(ctx, `INSERT INTO marks (what, at) VALUES ('first', 7)`)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// Wipe empties a store on PostgreSQL, which is faster than a new one.
+func (s *Store) Wipe(ctx context.Context) error {
+	for _, f := range []file{s.main, s.logs} {
+		var tables string
+		err := f.write.QueryRowContext(ctx, `SELECT string_agg(tablename, ', ') FROM pg_tables
+			WHERE schemaname = current_schema() AND tablename <> 'goose_db_version' AND tablename <> 'audit_head'`).Scan(&tables)
+		if err == nil {
+			_, err = f.write.ExecContext(ctx, `TRUNCATE `+tables)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := s.main.write.ExecContext(ctx, `UPDATE audit_head SET seq = 0, hash = ''`)
+	return err
 }
 
 // Pause waits for d or until ctx ends.

@@ -49,7 +49,7 @@ type where struct {
 // is adds a condition unless the value is empty; # stands for the parameter.
 func (w *where) is(term, value string) {
 	if value != "" {
-		w.args = append(w.args, value)
+		w.args = append(w.args, valid(value))
 		w.terms = append(w.terms, strings.ReplaceAll(term, "#", w.last()))
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"runner/engine/grant"
 	"runner/engine/store"
+	"runner/engine/store/pgtest"
 )
 
 // TestMain makes the test binary a worker process when it is asked to be one.
@@ -17,6 +18,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	m.Run()
+	if err := pgtest.Close(); err != nil {
+		panic(err)
+	}
 }
 
 // t0 is a time with a part below the millisecond, in a zone: stores drop both.
@@ -46,6 +50,29 @@ func openIn(tb testing.TB, dir string) *store.Store {
 	})
 	return s
 }
+
+// openShared opens a new store on PostgreSQL that is closed with the test.
+func openShared(tb testing.TB) *store.Store {
+	tb.Helper()
+	return openAt(tb, pgtest.Database(tb))
+}
+
+func openAt(tb testing.TB, url string) *store.Store {
+	tb.Helper()
+	s, err := store.OpenPostgres(tb.Context(), store.Postgres{URL: url})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+// opened is a new store of every kind.
+var opened = map[string]func(testing.TB) *store.Store{"sqlite": openStore, "postgres": openShared}
 
 // newCase returns a requested grant of its own requester, account and uid with
 // a create job due at t0 and a delete job due a minute later.

@@ -20,13 +20,32 @@ func TestRandomHistoriesEqualTheModel(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	runs := 0
-	rapid.Check(t, func(rt *rapid.T) {
+	equalsTheModel(t, func(rt *rapid.T) *store.Store {
 		runs++
 		s, err := store.Open(t.Context(), fmt.Sprintf("%s/%d", dir, runs))
 		if err != nil {
 			rt.Fatal(err)
 		}
-		defer func() { _ = s.Close() }()
+		rt.Cleanup(func() { _ = s.Close() })
+		return s
+	})
+}
+
+func TestRandomHistoriesOnPostgreSQLEqualTheModel(t *testing.T) {
+	t.Parallel()
+	s := openShared(t)
+	equalsTheModel(t, func(rt *rapid.T) *store.Store {
+		if err := s.Wipe(t.Context()); err != nil {
+			rt.Fatal(err)
+		}
+		return s
+	})
+}
+
+func equalsTheModel(t *testing.T, open func(*rapid.T) *store.Store) {
+	t.Helper()
+	rapid.Check(t, func(rt *rapid.T) {
+		s := open(rt)
 		h := &history{rt: rt, ctx: t.Context(), sql: s, mem: store.NewMemory()}
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			h.step()
@@ -55,10 +74,10 @@ func (h *history) both(do func(ledger) (any, error)) {
 	a, aerr := do(h.sql)
 	b, berr := do(h.mem)
 	if class(aerr) != class(berr) {
-		h.rt.Fatalf("sqlite: %v, model: %v", aerr, berr)
+		h.rt.Fatalf("database: %v, model: %v", aerr, berr)
 	}
 	if d := cmp.Diff(b, a); d != "" {
-		h.rt.Fatalf("(-model +sqlite):\n%s", d)
+		h.rt.Fatalf("(-model +database):\n%s", d)
 	}
 }
 

@@ -24,17 +24,18 @@ const (
 	deleteNode = `DELETE FROM nodes WHERE id = $1`
 	// A running job names its node even when the row of the node is lost.
 	knownNodes = `SELECT id FROM nodes UNION SELECT node FROM jobs WHERE state = 'running' ORDER BY 1`
-	isKnown    = `SELECT COUNT(*) FROM (SELECT id FROM nodes WHERE id = $1 UNION SELECT node FROM jobs WHERE state = 'running' AND node = $1)`
+	isKnown    = `SELECT COUNT(*) FROM (SELECT id FROM nodes WHERE id = $1 UNION SELECT node FROM jobs WHERE state = 'running' AND node = $1) AS known`
 	nodeRuns   = `SELECT COUNT(*) FROM jobs WHERE state = 'running' AND node = $1`
 )
 
-// Node is a process that runs jobs. It is alive exactly as long as it holds the
-// lock of its file under nodes/, which the kernel takes away from a process
-// that ends in any way.
+// Node is a process that runs jobs. On SQLite it is alive exactly as long as it
+// holds the lock of its file under nodes/, which the kernel takes away from a
+// process that ends in any way; on PostgreSQL as long as it renews its lease.
 type Node struct {
 	store *Store
 	id    string
 	lock  *os.File
+	lease *lease
 }
 
 // ID returns the node's id, which no other node ever has.
@@ -43,6 +44,9 @@ func (n *Node) ID() string { return n.id }
 // Join makes this process a node; name (for example its host and pid) is for
 // people. The node lasts until Leave or the end of the process.
 func (s *Store) Join(ctx context.Context, name string) (*Node, error) {
+	if s.leases != nil {
+		return s.leases.join(ctx, s, name)
+	}
 	now := time.Now()
 	// The lock comes before the row: whoever sees the row finds it locked.
 	n, err := s.newNode(now)
@@ -66,9 +70,7 @@ func (s *Store) lockPath(id string) string { return filepath.Join(s.dir, "nodes"
 // another id, so that a path never names two files one after the other.
 func (s *Store) newNode(now time.Time) (*Node, error) {
 	for {
-		var random [10]byte
-		_, _ = rand.Read(random[:]) // never fails (crypto/rand)
-		n := &Node{store: s, id: grant.NewID("n", now, random)}
+		n := &Node{store: s, id: newNodeID(now)}
 		var err error
 		if n.lock, err = os.OpenFile(s.lockPath(n.id), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600); err != nil {
 			return nil, err
@@ -81,6 +83,12 @@ func (s *Store) newNode(now time.Time) (*Node, error) {
 			return nil, err
 		}
 	}
+}
+
+func newNodeID(now time.Time) string {
+	var random [10]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+	return grant.NewID("n", now, random)
 }
 
 // isStill reports whether f is still the file at its path.
@@ -97,6 +105,9 @@ func isStill(f *os.File) bool {
 // others find it dead and take them over; Leave then returns grant.ErrBusy. It
 // waits a few seconds for other writers at most.
 func (n *Node) Leave() error {
+	if n.lease != nil {
+		return n.lease.leave(n)
+	}
 	ctx, stop := context.WithTimeout(context.Background(), leaveWithin)
 	defer stop()
 	err := n.store.removeNode(ctx, n.id)
@@ -124,9 +135,13 @@ func (s *Store) removeNode(ctx context.Context, id string) error {
 }
 
 // Dead returns the nodes that are known, by their row or by a running job, and
-// whose process has ended, in ascending order. Several processes may find the
+// whose process or lease has ended, in ascending order. Several processes may find the
 // same node dead at once: what they then do has to be right when done twice.
 func (s *Store) Dead(ctx context.Context) ([]string, error) {
+	if s.leases != nil {
+		ids, err := s.leases.dead(ctx)
+		return ids, s.main.explain("dead nodes", err)
+	}
 	ids, err := s.nodeIDs(ctx)
 	if err != nil {
 		return nil, s.main.explain("dead nodes", err)
@@ -234,6 +249,9 @@ func (s *Store) removeLock(id string) error {
 // grant.ErrBusy while the node lives or still has running jobs; a node that is
 // not known is no error.
 func (s *Store) Forget(ctx context.Context, id string) error {
+	if s.leases != nil {
+		return s.main.explain("forget node "+id, s.leases.forget(ctx, id))
+	}
 	alive, err := s.alive(id)
 	if err == nil && alive {
 		err = fmt.Errorf("node %s is alive: %w", id, grant.ErrBusy)

@@ -54,6 +54,7 @@ func normalGrant(g grant.Grant) grant.Grant {
 	for _, t := range []*time.Time{&g.Requested, &g.Activated, &g.Expires, &g.Backstop, &g.Ended, &g.NoAccess, &g.NoTrace, &g.Collected} {
 		*t = stamp(*t)
 	}
+	tidy(&g.Requester, &g.Caller, &g.Reason, &g.Credential, &g.Device, &g.Account, &g.EndedBy, &g.Failure)
 	g.Sealed, g.Outputs = bytes.Clone(full(g.Sealed)), bytes.Clone(full(g.Outputs))
 	g.Plan.Params, g.Plan.Connection = bytes.Clone(full(g.Plan.Params)), bytes.Clone(full(g.Plan.Connection))
 	if g.Receipt != nil {
@@ -83,6 +84,7 @@ func normalJob(j grant.Job) grant.Job {
 	for _, t := range []*time.Time{&j.Due, &j.FirstFailed, &j.PausedUntil, &j.Again, &j.Until, &j.Finished} {
 		*t = stamp(*t)
 	}
+	tidy(&j.Device, &j.Node, &j.Execution, &j.LastError, &j.BlockedBy)
 	return j
 }
 
@@ -116,21 +118,34 @@ func normalEvents(c *grant.Case) []grant.Event {
 	return events
 }
 
-// valid replaces what is not UTF-8, as JSON does: devices say what they like.
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+// valid replaces what is not UTF-8, as JSON does, and NUL, which PostgreSQL does not
+// keep: devices say what they like.
+func valid(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// tidy makes each text valid.
+func tidy(texts ...*string) {
+	for _, s := range texts {
+		*s = valid(*s)
+	}
+}
 
 func normalExecution(e grant.Execution) grant.Execution {
 	e.Started, e.Ended = stamp(e.Started), stamp(e.Ended)
+	tidy(&e.Template, &e.Device, &e.Node, &e.Outcome, &e.Error, &e.Peer)
 	return e
 }
 
 func normalStep(s grant.StepResult) grant.StepResult {
 	s.Started = stamp(s.Started)
+	tidy(&s.Name, &s.Module, &s.Status, &s.Message, &s.Reason)
 	return s
 }
 
 func normalChange(c grant.Change) grant.Change {
 	c.Undo, c.Hold = bytes.Clone(full(c.Undo)), false
+	tidy(&c.Execution, &c.Module, &c.Object, &c.State, &c.Before, &c.After)
 	return c
 }
 

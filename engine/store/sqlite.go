@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net/url"
 	"path/filepath"
-	"time"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -60,7 +58,7 @@ func openFile(ctx context.Context, path, synchronous, dir string) (file, error) 
 	}
 	f.read.SetMaxOpenConns(readers)
 	f.read.SetMaxIdleConns(readers)
-	if err := retry(ctx, func() error { return f.migrate(ctx, dir) }); err != nil {
+	if err := retry(ctx, 0, func() error { return f.migrate(ctx, dir) }); err != nil {
 		return f, errors.Join(f.explain("open", err), f.close())
 	}
 	return f, nil
@@ -86,59 +84,12 @@ func (f file) migrate(ctx context.Context, dir string) error {
 		return err
 	}
 	if has > knows {
-		return fmt.Errorf("%w: it has schema %d and this runner knows up to %d: use that runner, or restore a backup from before the upgrade",
-			grant.ErrNewerSchema, has, knows)
+		return newerSchema(has, knows)
 	}
 	if has < knows {
 		_, err = p.Up(ctx)
 	}
 	return err
-}
-
-// writeTx runs fn in one transaction that has the write lock from its start, so
-// that nothing changes between what fn reads and what it writes. It waits for
-// the lock until ctx ends. fn runs at most once.
-func (f file) writeTx(ctx context.Context, fn func(*sql.Tx) error) error {
-	var tx *sql.Tx
-	err := retry(ctx, func() (err error) {
-		tx, err = f.write.BeginTx(ctx, nil)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	if err := fn(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
-// readTx runs fn on one consistent view. fn may run more than once and has to
-// start from nothing each time.
-func (f file) readTx(ctx context.Context, fn func(*sql.Tx) error) error {
-	return retry(ctx, func() error {
-		tx, err := f.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }()
-		return fn(tx)
-	})
-}
-
-// retry repeats fn while the database is held by somebody else, until ctx ends.
-func retry(ctx context.Context, fn func() error) error {
-	for {
-		err := fn()
-		if c := code(err); c != codeBusy && c != codeProtocol {
-			return err
-		}
-		d := time.Millisecond + rand.N(4*time.Millisecond) //nolint:gosec // spreads waiters, hides nothing
-		if stop := pause(ctx, d); stop != nil {
-			return fmt.Errorf("the database is held by another process: %w", stop)
-		}
-	}
 }
 
 // code returns SQLite's primary result code, or 0 for other errors and nil.
@@ -152,10 +103,19 @@ func extended(err error) int {
 	return 0
 }
 
+// newerSchema refuses a database that a newer runner wrote.
+func newerSchema(has, knows int64) error {
+	return fmt.Errorf("%w: it has schema %d and this runner knows up to %d: use that runner, or restore a backup from before the upgrade",
+		grant.ErrNewerSchema, has, knows)
+}
+
 // explain wraps err with what was done, and says it when the disk is full.
 func (f file) explain(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if f.shared {
+		return fmt.Errorf("store: %s: %w", what, f.explainState(err))
 	}
 	if code(err) == codeFull {
 		return fmt.Errorf("store: %s: %w: nothing was written; make room on the disk of %s", what, grant.ErrDiskFull, filepath.Dir(f.path))

@@ -1,18 +1,21 @@
 // Package store keeps grants, jobs, executions, step results, changes, uids,
-// nodes, template snapshots, verifications, audit rows and logs in SQLite, in two files of
-// one directory that any number of processes of one machine may use at once.
+// nodes, template snapshots, verifications, audit rows and logs: in SQLite, in two files
+// of one directory that any number of processes of one machine may use at once, or in
+// a PostgreSQL that any number of machines may. The statements are the same.
 //
 // It owns what has to be true whoever writes: a grant and its jobs are stored
 // in one transaction, one requester holds a credential once, a device has one
 // running job, a late write of a worker that lost its job changes nothing, and
 // the audit chain has no gap. It does not decide how grants move: callers hand
 // it a function that does (package grant). It reads no clock, except to name
-// nodes, logs nothing, and never looks into sealed values.
+// nodes and to keep their leases, logs nothing, and never looks into sealed values.
 //
 // Times keep milliseconds and come back in UTC. Every method returns errors of
 // package grant where callers branch on them (ErrNotFound, ErrLeaseLost,
 // ErrBusy, ErrDiskFull, *ConflictError, *AmbiguousError, *ExhaustedError). A
-// database that other processes hold is waited for until the context ends.
+// database that other processes hold is waited for until the context ends, a server
+// that does not answer for some seconds. When the connection is lost while a change
+// is committed, nobody knows whether it counts: the fence of a job tells its worker.
 //
 // [Memory] is the same in memory: the reference that the conformance suite
 // holds the SQL to, and a fast store for tests of its users.
@@ -27,17 +30,21 @@ import (
 	"path/filepath"
 )
 
-// Store is an opened state directory. It is safe for concurrent use.
+// Store is an opened state directory or shared database. It is safe for concurrent
+// use.
 type Store struct {
-	dir  string
-	main file // runner.db
-	logs file // logs.db
+	dir    string
+	main   file // runner.db
+	logs   file // logs.db
+	leases *leases
 }
 
 // file is one database: a connection that writes and some that read.
 type file struct {
 	path        string
 	write, read *sql.DB
+	shared      bool  // with other machines: PostgreSQL
+	lock        int64 // there: the key of the lock that keeps other writers out
 }
 
 // Open opens the store in dir, creates it where there is none (mode 0700) and
@@ -69,11 +76,15 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	return s, nil
 }
 
-// Close closes the files. Nodes that are still joined keep their locks until
-// they leave or the process ends.
+// Close closes the files or connections. Nodes that are still joined keep their
+// locks until they leave or the process ends; leases are no longer renewed.
 func (s *Store) Close() error {
-	if err := errors.Join(s.main.close(), s.logs.close()); err != nil {
-		return fmt.Errorf("store: close %s: %w", s.dir, err)
+	err := errors.Join(s.main.close(), s.logs.close())
+	if s.leases != nil {
+		err = errors.Join(err, s.leases.db.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("store: close %s: %w", s.main.path, err)
 	}
 	return nil
 }

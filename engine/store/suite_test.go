@@ -64,8 +64,9 @@ var (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(t testing.TB) ledger{
-		"sqlite": func(tb testing.TB) ledger { tb.Helper(); return openStore(tb) },
-		"memory": func(testing.TB) ledger { return store.NewMemory() },
+		"sqlite":   func(tb testing.TB) ledger { tb.Helper(); return openStore(tb) },
+		"postgres": func(tb testing.TB) ledger { tb.Helper(); return openShared(tb) },
+		"memory":   func(testing.TB) ledger { return store.NewMemory() },
 	} {
 		for behaviour, test := range map[string]func(*testing.T, ledger){
 			"a case comes back whole":                          wholeCase,
@@ -189,6 +190,7 @@ func wholeCase(t *testing.T, s ledger) {
 	for _, p := range []*time.Time{&g.Requested, &g.Activated, &g.Expires, &g.Backstop, &g.Ended, &g.NoAccess, &g.NoTrace, &g.Collected, &g.Receipt.At} {
 		*p = kept(*p)
 	}
+	g.Reason = strings.ReplaceAll(g.Reason, "\x00", "\uFFFD")
 	for i := range c.Jobs {
 		c.Jobs[i].Due = kept(c.Jobs[i].Due)
 	}

@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// errHeld says that another process writes and did not end within a statement's time.
+var errHeld = errors.New("another process writes")
+
+// writeTx runs fn in one transaction that has the write lock from its start, so
+// that nothing changes between what fn reads and what it writes. It waits for
+// the lock until ctx ends. fn runs at most once.
+func (f file) writeTx(ctx context.Context, fn func(*sql.Tx) error) error {
+	var tx *sql.Tx
+	err := retry(ctx, away, func() (err error) {
+		tx, err = f.begin(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// begin starts a transaction and takes the write lock.
+func (f file) begin(ctx context.Context) (*sql.Tx, error) {
+	tx, err := f.write.BeginTx(ctx, nil)
+	if err != nil || !f.shared {
+		return tx, err
+	}
+	_, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, f.lock)
+	if err == nil {
+		return tx, nil
+	}
+	_ = tx.Rollback() // that it failed is known
+	if state(err) == stateTimeout {
+		err = errHeld
+	}
+	return nil, err
+}
+
+// readTx runs fn on one consistent view. fn may run more than once and has to
+// start from nothing each time.
+func (f file) readTx(ctx context.Context, fn func(*sql.Tx) error) error {
+	opts := &sql.TxOptions{ReadOnly: true}
+	if f.shared {
+		opts.Isolation = sql.LevelRepeatableRead
+	}
+	return retry(ctx, away, func() error {
+		tx, err := f.read.BeginTx(ctx, opts)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback() }()
+		return fn(tx)
+	})
+}
+
+// retry repeats fn while the database is held by somebody else, until ctx ends, and
+// while it does not answer, for as long as patience.
+func retry(ctx context.Context, patience time.Duration, fn func() error) error {
+	start := time.Now()
+	for {
+		err := fn()
+		d := time.Millisecond + rand.N(4*time.Millisecond) //nolint:gosec // spreads waiters, hides nothing
+		why := "the database is held by another process"
+		switch c := code(err); {
+		case c == codeBusy, c == codeProtocol, errors.Is(err, errHeld):
+		case isAway(err) && time.Since(start) < patience:
+			d *= 20
+			why = "the database does not answer"
+		default:
+			return err
+		}
+		if stop := pause(ctx, d); stop != nil {
+			return fmt.Errorf("%s: %w", why, stop)
+		}
+	}
+}
