@@ -14,6 +14,7 @@ import (
 	"runner/engine"
 	"runner/engine/grant"
 	"runner/engine/inventory"
+	"runner/engine/inventory/jit"
 	"runner/engine/secret"
 	"runner/engine/template"
 )
@@ -21,6 +22,7 @@ import (
 // launch is what launch was asked for: a request, and a session.
 type launch struct {
 	request
+	way   jit.Asked
 	keep  *engine.Keeping
 	began time.Time
 }
@@ -31,6 +33,7 @@ func (a *app) launchCommand() *cobra.Command {
 		use: "launch CREDENTIAL", short: "open a session on a device, with an account made for it",
 		example: `runner launch web-admin --reason "INC-42"
 runner launch web-admin --for 30m
+runner launch web-admin -j --plan -o json
 cat commands.sh | runner launch web-admin`,
 		long: `The grant is requested, the account is made, and a shell opens as that account. When
 the session ends, in whatever way, the grant ends too and the account is removed.
@@ -39,7 +42,12 @@ The secret of the account is never shown.
 On a terminal the device gives the session a terminal too, which follows its size.
 Otherwise the streams are passed on as they are. Exit codes are those of runner until
 the session begins; then the exit code is that of the shell: 128 and the number for
-a signal, 255 when the connection was lost.`,
+a signal, 255 when the connection was lost.
+
+Of credentials that leave it open (jit: {policy: opt_in}, as those that come from
+KeeperPAM), -j asks for just-in-time access. A supplied host goes before it, and it
+before a supplied user and the linked account; a session as an account that is there
+already is not opened. --plan says which way would be taken, in KeeperPAM's words.`,
 		args:  needs("CREDENTIAL"),
 		exits: []int{exitFile, exitDenied, exitApproval, exitUnreached, exitUndone, exitLeft, exitInterrupted},
 		run: func(ctx context.Context, args []string) error {
@@ -52,21 +60,24 @@ a signal, 255 when the connection was lost.`,
 	fs.StringVar(&l.ask.Reason, "reason", "", "why, for those who read the audit")
 	fs.StringVar(&l.ask.Requester, "requester", "", "for whom (operators only)")
 	fs.StringArrayVarP(&l.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
-	fs.BoolVar(&l.plan, "plan", false, "only show what would be done, now and at the removal")
+	l.ways(c)
 	return c
 }
 
 func (l *launch) run(ctx context.Context) (err error) {
 	a := l.app
+	if l.plan {
+		return l.say()
+	}
 	signal.Ignore(syscall.SIGPIPE) // a reader of the output that leaves ends the session, not this process
 	if err := l.prepare(ctx); err != nil {
 		return err
 	}
-	if err := l.suits(); err != nil {
+	if err := l.provides(l.eng.Inventory); err != nil {
 		return err
 	}
-	if l.plan {
-		return l.show(ctx)
+	if err := l.suits(); err != nil {
+		return err
 	}
 	l.keep = &engine.Keeping{Dialers: a.dialers}
 	l.eng.Dialer = l.keep

@@ -29,7 +29,7 @@ func run(args []string, p process) int {
 func runUntil(ctx context.Context, args []string, p process) int {
 	a := newApp(p)   //nolint:contextcheck // what it opens is open until close
 	root := a.root() //nolint:contextcheck // commands get ctx when they run
-	root.SetArgs(args)
+	root.SetArgs(longFlags(root, args))
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
