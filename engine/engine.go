@@ -81,6 +81,7 @@ type Store interface {
 	UIDs
 	Found
 	Nodes
+	Sessions
 	journal.Chunks
 }
 

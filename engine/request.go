@@ -32,6 +32,8 @@ type Ask struct {
 	Params     map[string]any
 	// GenerateKey makes a key pair for the grant instead of a password.
 	GenerateKey bool
+	// Session is what will be opened by the grant; nil: nothing, it just lasts.
+	Session *SessionAsk
 }
 
 // handover is what is sealed with a grant until it is collected.
@@ -57,6 +59,9 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 		return grant.Case{}, err
 	}
 	c := grant.New(g, e.newID("j"), e.newID("j"), now)
+	if a.Session != nil {
+		c.Open(grant.Session{ID: e.newID("s"), Kind: a.Session.Kind, Command: a.Session.Command, Node: e.Node, Client: a.Session.Client}, now)
+	}
 	snaps := []grant.Snapshot{snapshot(q.forward), snapshot(q.removal)}
 	if err := e.Store.Create(ctx, c, snaps); err != nil {
 		if conflict, ok := errors.AsType[*grant.ConflictError](err); ok && conflict.What == "requester" {

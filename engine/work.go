@@ -202,7 +202,11 @@ func (w *work) say(text string) {
 // Reap takes jobs away from dead workers. It returns how many there were.
 func (e *Engine) Reap(ctx context.Context) (int, error) {
 	dead, err := e.Store.Dead(ctx)
-	if err != nil || len(dead) == 0 {
+	if err != nil {
+		return 0, err
+	}
+	// Before dead nodes are forgotten: a session is its node's.
+	if err := e.endAbandoned(ctx, dead); err != nil || len(dead) == 0 {
 		return 0, err
 	}
 	running, err := e.Store.Running(ctx)

@@ -17,6 +17,7 @@ import (
 	"runner/engine/inventory/jit"
 	"runner/engine/secret"
 	"runner/engine/template"
+	"runner/engine/transport"
 )
 
 // launch is what launch was asked for: a request, and a session.
@@ -25,6 +26,7 @@ type launch struct {
 	way   jit.Asked
 	keep  *engine.Keeping
 	began time.Time
+	held  grant.Session
 }
 
 func (a *app) launchCommand() *cobra.Command {
@@ -83,11 +85,15 @@ func (l *launch) run(ctx context.Context) (err error) {
 	l.eng.Dialer = l.keep
 	defer func() { err = errors.Join(err, l.keep.Close()) }()
 	c, err := l.provision(ctx)
-	if err != nil {
+	if l.held.ID == "" { // nothing was stored
 		return err
 	}
-	if c.Grant.State != grant.Active || ctx.Err() != nil {
-		return l.conclude(ctx, c)
+	if err != nil || c.Grant.State != grant.Active || ctx.Err() != nil {
+		ended, serr := l.eng.EndSession(context.WithoutCancel(ctx), l.held, l.ask.Caller, grant.SessionNever, 0)
+		if err = errors.Join(err, serr); err != nil {
+			return err
+		}
+		return l.conclude(ctx, ended)
 	}
 	status, err := l.session(ctx, &c)
 	return l.over(ctx, c, status, err)
@@ -132,10 +138,12 @@ func (l *launch) provision(ctx context.Context) (grant.Case, error) {
 	shown := a.provisioning(l.ask.Credential)
 	defer shown.end()
 	l.eng.Progress = shown.progress
-	c, err := l.eng.Request(ctx, l.ask)
+	l.ask.Session = &engine.SessionAsk{Kind: grant.SessionShell, Client: nodeName()}
+	c, err := l.afresh(ctx)
 	if err != nil {
 		return c, err
 	}
+	l.held = *c.Opens
 	stored := context.WithoutCancel(ctx) // what is stored now has to be ended
 	if err := a.warnUnattended(stored); err != nil {
 		return c, err
@@ -144,6 +152,27 @@ func (l *launch) provision(ctx context.Context) (grant.Case, error) {
 		a.log.Debug("the session connection is dialled later", slog.Any("error", err))
 	}
 	return l.create(ctx, c)
+}
+
+// afresh requests the grant. What is left of the requester's session before, whose
+// program may have died, is removed first.
+func (l *launch) afresh(ctx context.Context) (grant.Case, error) {
+	if _, err := l.eng.Reap(ctx); err != nil {
+		return grant.Case{}, err
+	}
+	c, err := l.eng.Request(ctx, l.ask)
+	denied, is := errors.AsType[*engine.DeniedError](err)
+	if !is || denied.Existing == nil || denied.Existing.State != grant.Ending {
+		return c, err
+	}
+	old, oerr := l.eng.Store.Case(ctx, denied.Existing.ID)
+	if oerr == nil {
+		old, oerr = l.app.finish(ctx, l.eng, old)
+	}
+	if oerr != nil || !old.Grant.State.Final() {
+		return c, errors.Join(err, oerr)
+	}
+	return l.eng.Request(ctx, l.ask)
 }
 
 // session logs in, unless the creation did, and runs the shell to its end.
@@ -173,10 +202,7 @@ func (l *launch) over(ctx context.Context, c grant.Case, status int, cause error
 	keep := context.WithoutCancel(ctx) // the second signal ends the process
 	shown := a.provisioning("")
 	l.eng.Progress = shown.progress
-	ended, err := l.eng.End(keep, c.Grant.ID, l.ask.Caller, "end")
-	if _, final := errors.AsType[*grant.StateError](err); final {
-		ended, err = l.eng.Store.Case(keep, c.Grant.ID)
-	}
+	ended, err := l.eng.EndSession(keep, l.held, l.ask.Caller, endedBy(cause), status)
 	if err == nil {
 		ended, err = a.finish(keep, l.eng, ended)
 	}
@@ -196,6 +222,21 @@ func (l *launch) over(ctx context.Context, c grant.Case, status int, cause error
 		return exitWith(status)
 	}
 	return nil
+}
+
+// endedBy is the word for why a session ended.
+func endedBy(cause error) string {
+	over, is := errors.AsType[*engine.SessionOverError](cause)
+	_, device := errors.AsType[*transport.Error](cause)
+	switch {
+	case cause == nil:
+		return grant.SessionExit
+	case is:
+		return over.By
+	case device:
+		return grant.SessionLost
+	}
+	return grant.SessionStopped
 }
 
 // sessionEnd says in words why a session was cut off.

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,12 +14,6 @@ import (
 	"runner/engine/transport/ssh"
 )
 
-// watchEvery is how often a session looks whether its grant still stands.
-const watchEvery = time.Second
-
-// errExpired ends a session.
-var errExpired = errors.New("its time is over")
-
 // attach runs the shell with the streams of this process.
 func (l *launch) attach(ctx context.Context, c *grant.Case) (int, error) {
 	a := l.app
@@ -30,7 +21,7 @@ func (l *launch) attach(ctx context.Context, c *grant.Case) (int, error) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		cut(l.watch(ctx, c.Grant))
+		cut(l.eng.Attend(ctx, l.held, c.Grant.Expires, func(time.Time) {}))
 	}()
 	defer func() { cut(nil); <-watched }()
 	s := ssh.Session{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr, Term: a.env("TERM"), Env: a.locale()}
@@ -85,26 +76,4 @@ func (a *app) locale() [][2]string {
 		}
 	}
 	return env
-}
-
-// watch returns why the session has to end, when it has to: its grant was ended, or
-// its time is over.
-func (l *launch) watch(ctx context.Context, g grant.Grant) error {
-	for {
-		if err := pause(ctx, min(watchEvery, max(g.Expires.Sub(l.app.now()), time.Millisecond))); err != nil {
-			return context.Cause(ctx)
-		}
-		c, err := l.eng.Store.Case(ctx, g.ID)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			l.app.log.Debug("cannot look at the grant", slog.Any("error", err))
-		case err == nil && c.Grant.State != grant.Active:
-			return fmt.Errorf("grant %s was ended (%s)", c.Grant.ID, c.Grant.EndedBy)
-		case err == nil:
-			g = c.Grant
-		}
-		if !l.app.now().Before(g.Expires) {
-			return errExpired
-		}
-	}
 }

@@ -120,6 +120,18 @@ func (l *lazyStore) BurnUID(ctx context.Context, device string, uid int64, now t
 	return l.do(func(s *store.Store) error { return s.BurnUID(ctx, device, uid, now) })
 }
 
+func (l *lazyStore) Session(ctx context.Context, id string) (grant.Session, error) {
+	return with(l, func(s *store.Store) (grant.Session, error) { return s.Session(ctx, id) })
+}
+
+func (l *lazyStore) Sessions(ctx context.Context, f grant.Filter) ([]grant.Session, error) {
+	return with(l, func(s *store.Store) ([]grant.Session, error) { return s.Sessions(ctx, f) })
+}
+
+func (l *lazyStore) ChangeSession(ctx context.Context, id string, fn func(*grant.Session) error) error {
+	return l.do(func(s *store.Store) error { return s.ChangeSession(ctx, id, fn) })
+}
+
 func (l *lazyStore) Dead(ctx context.Context) ([]string, error) {
 	return with(l, func(s *store.Store) ([]string, error) { return s.Dead(ctx) })
 }

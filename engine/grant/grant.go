@@ -196,6 +196,9 @@ type Case struct {
 	Grant  Grant
 	Jobs   []Job
 	Events []Event
+	// Opens is the session that a new grant is requested for, stored with it; nil
+	// in a case that was loaded.
+	Opens *Session
 }
 
 // Fence identifies one attempt at a job. A write of a running execution counts

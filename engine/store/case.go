@@ -36,8 +36,8 @@ const (
 	snapshotByID = `SELECT ` + snapshotColumns + ` FROM snapshots WHERE hash = $1`
 )
 
-// Create stores a grant with its jobs, its events and the templates that its
-// plan pins, all or nothing. A snapshot that is stored already is left alone.
+// Create stores a grant with its jobs, its events, the session that it opens and
+// the templates that its plan pins, all or nothing. A snapshot that is stored already is left alone.
 // It returns *grant.ConflictError with the grant in the way while the requester
 // holds another grant of the credential, or while another grant that creates
 // accounts has the account or the uid of the device.
@@ -68,6 +68,11 @@ func (s *Store) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot
 		}
 		if err := saveJobs(ctx, tx, nil, n.Jobs); err != nil {
 			return err
+		}
+		if c.Opens != nil {
+			if _, err := tx.ExecContext(ctx, insertSession, sessionArgs(c.Opens)...); err != nil {
+				return err
+			}
 		}
 		return appendAudit(ctx, tx, normalEvents(&c))
 	})

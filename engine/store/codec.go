@@ -20,7 +20,9 @@ const (
 	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at`
 	executionColumns = `id, job_id, grant_id, kind, template, device, attempt, node, started_at, ended_at, outcome, error, peer,
 	connect_ns, steps, log_bytes, dropped`
-	stepColumns   = `execution, n, name, module, status, rc, attempts, started_at, took_ns, message, reason, log_from, log_to`
+	stepColumns    = `execution, n, name, module, status, rc, attempts, started_at, took_ns, message, reason, log_from, log_to`
+	sessionColumns = `id, grant_id, requester, credential, device, account, kind, command, node, client, opened_at, started_at, beat_at,
+	ended_at, ended_by, status, recorded, dropped`
 	changeColumns = `grant_id, seq, execution, step, module, object, state, before, after, undo`
 )
 

@@ -33,7 +33,11 @@ func LookUps() map[string]string {
 	openJobs, _ := jobsQuery(grant.Filter{}, false, 1)
 	finished, _ := jobsQuery(grant.Filter{}, true, 1)
 	waiting, _ := jobsQuery(grant.Filter{States: []string{"waiting"}}, false, 1)
+	sessions, _ := sessionsQuery(grant.Filter{})
+	openSessions, _ := sessionsQuery(grant.Filter{States: []string{"open"}})
+	sessionsOf, _ := sessionsQuery(grant.Filter{Grant: "x"})
 	return map[string]string{
+		"session": sessionByID, "session prefix": idsFrom("sessions"), "sessions": sessions, "open sessions": openSessions, "sessions of a grant": sessionsOf,
 		"due": readyJobs, "next due": nextReady, "running": runningJobs, "case": grantByID, "jobs of a case": jobsOfGrant,
 		"grant prefix": idsFrom("grants"), "job prefix": idsFrom("jobs"), "execution prefix": idsFrom("executions"),
 		"same requester": sameUser, "same account": sameAccount, "same uid": sameUID, "fence": heldJob, "snapshot": snapshotByID,

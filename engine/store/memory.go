@@ -23,6 +23,7 @@ type Memory struct {
 	steps      map[string]map[int]grant.StepResult
 	changes    map[string]map[int]grant.Change
 	holds      map[heldObject]map[string]grant.Hold // by grant
+	sessions   map[string]grant.Session
 	uids       map[string]*uidPool
 	marks      map[string]time.Time
 	logs       map[string][]grant.Chunk
@@ -39,7 +40,7 @@ func NewMemory() *Memory {
 		cases: map[string]grant.Case{}, snapshots: map[string]grant.Snapshot{}, executions: map[string]grant.Execution{},
 		steps: map[string]map[int]grant.StepResult{}, changes: map[string]map[int]grant.Change{},
 		holds: map[heldObject]map[string]grant.Hold{}, uids: map[string]*uidPool{}, marks: map[string]time.Time{}, logs: map[string][]grant.Chunk{},
-		dead: map[string]bool{},
+		dead: map[string]bool{}, sessions: map[string]grant.Session{},
 	}
 }
 
@@ -86,6 +87,9 @@ func (m *Memory) Create(ctx context.Context, c grant.Case, snaps []grant.Snapsho
 		}
 	}
 	m.cases[n.Grant.ID] = n
+	if c.Opens != nil {
+		m.sessions[c.Opens.ID] = normalSession(*c.Opens)
+	}
 	m.events = append(m.events, normalEvents(&c)...)
 	return nil
 }

@@ -177,10 +177,10 @@ func noScan(t *testing.T, db *sql.DB, name, q string) {
 }
 
 // inOrder: lists that are read along an index until their limit, or whole.
-var inOrder = map[string]bool{"cases": true, "executions": true, "open jobs": true, "finished jobs": true, "waiting jobs": true, "running": true}
+var inOrder = map[string]bool{"cases": true, "executions": true, "open jobs": true, "finished jobs": true, "waiting jobs": true, "running": true, "sessions": true, "open sessions": true}
 
 // sortsLittle: what is sorted is at most one row a device, or a few a grant.
-var sortsLittle = map[string]bool{"running": true, "jobs of a grant": true}
+var sortsLittle = map[string]bool{"running": true, "jobs of a grant": true, "sessions of a grant": true}
 
 func unique(list []string) map[string]bool {
 	set := map[string]bool{}

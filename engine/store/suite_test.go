@@ -36,6 +36,9 @@ type ledger interface {
 	Steps(ctx context.Context, execution string) ([]grant.StepResult, error)
 	Changes(ctx context.Context, grantID string) ([]grant.Change, error)
 	Holds(ctx context.Context, grantID string) ([]grant.Hold, error)
+	Session(ctx context.Context, idOrPrefix string) (grant.Session, error)
+	Sessions(ctx context.Context, f grant.Filter) ([]grant.Session, error)
+	ChangeSession(ctx context.Context, id string, fn func(*grant.Session) error) error
 	Snapshot(ctx context.Context, hash string) (grant.Snapshot, error)
 	NextUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
 	ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error)
@@ -91,6 +94,7 @@ func TestConformance(t *testing.T) {
 			"changes are completed by their number":          changesUpsert,
 			"grants that want one object are counted":        holdsCount,
 			"what somebody else made of an object counts":    holdsYield,
+			"a session comes with its grant":                 sessionsOfGrants,
 			"uids go round and rest":                         uidsRest,
 			"burned uids are never given":                    uidsBurned,
 			"a uid of a grant that lives is not given again": uidsHeld,
