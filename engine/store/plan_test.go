@@ -89,6 +89,8 @@ func fillUp(t *testing.T, db *sql.DB) {
 const (
 	fillMore = `
 INSERT INTO audit SELECT n, n, '', '', 'g-' || n / 5, NULL, '', '' FROM generate_series(1, %[1]d) n;
+INSERT INTO sessions SELECT replace(id, 'g-', 's-'), id, requester, credential, device, account, 'shell', '', 'n', '', requested_at, NULL, requested_at,
+ CASE WHEN state = 'active' THEN NULL ELSE requested_at END, '', 0, 0, 0 FROM grants;
 INSERT INTO uids SELECT 'db' || n %% 50, 100000 + n, n, NULL FROM generate_series(1, %[1]d) n;
 INSERT INTO snapshots SELECT 'hash' || n, '', '', '' FROM generate_series(1, %[1]d) n;`
 	fillLogs = `
