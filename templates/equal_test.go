@@ -26,6 +26,7 @@ type writer struct {
 	b       strings.Builder
 	steps   int
 	results []string // registered names of shell steps so far
+	vars    []string // of the blocks around
 }
 
 func (w *writer) chance(percent int) bool { return w.IntN(100) < percent }
@@ -62,6 +63,13 @@ func (w *writer) block(in string, depth int) {
 	if w.chance(15) {
 		w.line(in, "  on_error: continue")
 	}
+	if around := w.vars; w.chance(30) {
+		w.steps++
+		name := fmt.Sprintf("v%d", w.steps)
+		w.line(in, "  vars: {%s: '%s'}", name, w.value())
+		w.vars = append(w.vars, "{{ vars."+name+" }}")
+		defer func() { w.vars = around }()
+	}
 	w.line(in, "  block:")
 	w.list(in+"    ", 1+w.IntN(3), depth)
 	if w.chance(60) {
@@ -79,6 +87,9 @@ func (w *writer) value() string {
 	if len(w.results) > 0 && w.chance(60) {
 		r := pick(w, w.results...)
 		return pick(w, "{{ "+r+".stdout }}", "<{{ "+r+".rc }}>", "{{ "+r+".changed }}", "{{ "+r+".attempts }}-{{ params.name }}")
+	}
+	if len(w.vars) > 0 && w.chance(50) {
+		return pick(w, w.vars...)
 	}
 	return pick(w, "{{ params.name }}", "plain", "a b", "$(id)", "it''s", "{{ params.name | upper }}")
 }
@@ -136,6 +147,10 @@ func (w *writer) step(in string) {
 	if over {
 		add("loop: %s", pick(w, "[a, b]", "[plain]", "[]", "['{{ params.name }}', b, c]"))
 		text = pick(w, "'{{ item }}'", "'{{ item }}-{{ params.name }}'")
+	}
+	if w.chance(20) {
+		add("vars: {own: %s}", text)
+		text = pick(w, "'{{ vars.own }}'", "'{{ vars.own }}+'")
 	}
 	add("register: %s", register)
 	file := fmt.Sprintf("/srv/p/%d", n)

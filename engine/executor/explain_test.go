@@ -125,7 +125,12 @@ func TestEveryPlanIsWhatIsSent(t *testing.T) {
 			if w := rapid.SampledFrom(whens).Draw(r, "when"); w != "" {
 				fmt.Fprintf(&b, "    when: %s\n", w)
 			}
-			fmt.Fprintf(&b, "    put: {name: 'n%d', value: '%s'}\n", rapid.IntRange(0, 3).Draw(r, "name"), rapid.SampledFrom(values).Draw(r, "value"))
+			value := rapid.SampledFrom(values).Draw(r, "value")
+			if rapid.Bool().Draw(r, "vars") {
+				fmt.Fprintf(&b, "    vars: {v: '%s'}\n", value)
+				value = rapid.SampledFrom([]string{"{{ vars.v }}", "{{ vars.v }}-{{ params.name }}", "x"}).Draw(r, "of vars")
+			}
+			fmt.Fprintf(&b, "    put: {name: 'n%d', value: '%s'}\n", rapid.IntRange(0, 3).Draw(r, "name"), value)
 		}
 		if diff := planAndRun(t, b.String(), rapid.Bool().Draw(r, "apart")); diff != "" {
 			r.Fatalf("sent (-) and planned (+):\n%s\n%s", diff, b.String())

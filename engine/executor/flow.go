@@ -372,6 +372,7 @@ func (x *run) broken(st *template.Step, msg string) error {
 		return errLater
 	}
 	x.gaveUp = true
+	msg = x.missing(st, msg)
 	n := x.num[st]
 	name, mod := st.Name, "block"
 	if st.Module != nil {

@@ -88,17 +88,14 @@ func (x *run) spliced(st *template.Step, pend []*item) bool {
 		return false
 	}
 	defer x.in(st)()
-	for _, p := range st.Include.Params {
-		for _, ref := range p.Value.Refs() {
-			waits := func(it *item) bool {
-				return it.st != nil && it.st.Register == ref[0] && x.frames[it.st] == x.frames[st]
-			}
-			if x.view.later(ref[0]) || slices.ContainsFunc(pend, waits) {
-				return false
-			}
-		}
+	pending := func(root string) bool {
+		return x.view.later(root) || slices.ContainsFunc(pend, func(it *item) bool {
+			return it.st != nil && it.st.Register == root && x.frames[it.st] == x.frames[st]
+		})
 	}
-	return true
+	return !awaits(st.Vars, pending) && !slices.ContainsFunc(st.Include.Params, func(p template.Given) bool {
+		return slices.ContainsFunc(p.Value.Refs(), func(ref []string) bool { return pending(ref[0]) })
+	})
 }
 
 // open computes the params of an included file.

@@ -162,16 +162,22 @@ func (x *run) stepOf(n int) int {
 	return n
 }
 
-// in makes visible what st sees, the element of a round and the names of an
-// included file, until the returned func is called.
+// in makes visible what st sees, the names of an included file, the element of a
+// round and its variables, until the returned func is called.
 func (x *run) in(st *template.Step) func() {
 	leave := x.enter(x.frames[st])
 	r := x.roundOf(x.num[st])
-	if r == nil {
-		return leave
+	if r != nil {
+		x.scope[r.name] = r.element
 	}
-	x.scope[r.name] = r.element
-	return func() { delete(x.scope, r.name); leave() }
+	without := x.with(st)
+	return func() {
+		without()
+		if r != nil {
+			delete(x.scope, r.name)
+		}
+		leave()
+	}
 }
 
 // sum is the result of a step that is a loop. err is what ended it early.

@@ -70,6 +70,9 @@ func (x *run) planStep(st *template.Step, pend []*item) (*item, bool, error) {
 		}
 	}
 	x.view.begin(waiting)
+	if awaits(st.Vars, func(root string) bool { return waiting[root] }) {
+		return nil, false, nil
+	}
 	later := func(root string) bool { return waiting[root] || x.view.later(root) }
 	it.step = transport.Step{
 		N: it.n, Name: st.Name, Mode: x.Mode, Timeout: st.Timeout, Retries: st.Retries,

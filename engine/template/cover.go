@@ -108,15 +108,15 @@ func (s side) eachStep(steps []*Step, whens []string, f func(side, *Step, []stri
 		on := whens
 		if st.When != nil {
 			for _, part := range conjunction.Split(st.When.Text(), -1) {
-				on = append(slices.Clip(on), s.condition(part))
+				on = append(slices.Clip(on), s.condition(part, st.Vars))
 			}
 		}
 		in := s
 		if st.Include != nil {
-			in = s.into(st.Include)
+			in = s.with(st.Vars).into(st.Include)
 		}
 		if st.Module != nil {
-			f(s, st, on)
+			f(s.with(st.Vars), st, on)
 		}
 		in.eachStep(st.Block, on, f)
 		in.eachStep(st.Rescue, append(slices.Clip(on), "failure()"), f)
@@ -125,9 +125,12 @@ func (s side) eachStep(steps []*Step, whens []string, f func(side, *Step, []stri
 }
 
 // condition writes a part of a condition. In a file that is included a param
-// means another one than outside.
-func (s side) condition(part string) string {
+// means another one than outside, and a variable of a step what it stands for.
+func (s side) condition(part string, vars []Var) string {
 	text := strings.Join(strings.Fields(part), " ")
+	for _, v := range slices.Backward(vars) {
+		text = regexp.MustCompile(`\bvars\.`+v.Name+`\b`).ReplaceAllLiteralString(text, "("+v.Value.Text()+")")
+	}
 	if s.given != nil {
 		text = strings.ReplaceAll(text, "params.", "included.params.")
 	}

@@ -169,6 +169,8 @@ func (l *loader) include(f *lang.Fields, s *Step, sec *section, guarded guard) {
 		switch {
 		case e.Key.Text == "loop":
 			l.Add(e.Key, "misplaced-key", "a step that includes a file has no loop; give the steps of the file one, over a param")
+		case e.Key.Text == "vars":
+			l.Add(e.Key, "misplaced-key", "the steps of a file see no vars of the step that includes it; hand the values over as params of include")
 		case l.reg.Lookup(e.Key.Text) != nil:
 			l.Add(e.Key, "too-many", "%s calls %s beside its include; make two steps of it", f.What, e.Key.Text)
 		default:

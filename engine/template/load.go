@@ -138,7 +138,7 @@ func (l *loader) template(doc *lang.Node) {
 
 	scope := Scope(t.Kind)
 	scope = l.params(f.Take("params"), scope)
-	scope = l.vars(f.Take("vars"), scope)
+	scope = l.vars(f.Take("vars"), &t.Vars, scope.With("vars", lang.MapOf(nil)), outsideSteps)
 	sec := &section{scope: maps.Clone(scope), registered: map[string]lang.Pos{}, forward: t.Kind != Delete, removes: t.Kind == Delete}
 	steps := f.Need("steps", "[{name: …, shell: …}]")
 	t.Steps = l.steps(steps, "steps", sec, unguarded)
@@ -279,32 +279,6 @@ func (l *loader) endings(f *lang.Fields) {
 		return
 	}
 	t.OnFailure = f.Enum("on_failure")
-}
-
-// vars reads the values that are evaluated once, each of which sees those before it.
-func (l *loader) vars(n *lang.Node, scope lang.Scope) lang.Scope {
-	known := map[string]lang.Type{}
-	if n == nil {
-		return scope.With("vars", lang.MapOf(known))
-	}
-	f := l.Map(n, "vars")
-	for _, e := range f.Rest() {
-		if !l.ident(e.Key, "a var") {
-			continue
-		}
-		v := l.value(e.Value, lang.Any, scope.With("vars", lang.MapOf(known)), outsideSteps)
-		typ := lang.Any
-		if v != nil {
-			l.t.Vars = append(l.t.Vars, Var{Name: e.Key.Text, Value: v})
-			typ = v.Type()
-		}
-		known = copyWith(known, e.Key.Text, typ)
-	}
-	return scope.With("vars", lang.MapOf(known))
-}
-
-func copyWith(m map[string]lang.Type, name string, t lang.Type) map[string]lang.Type {
-	return lang.Scope(m).With(name, t)
 }
 
 // ident checks a name that conditions and strings will read.

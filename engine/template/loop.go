@@ -28,7 +28,11 @@ func (l *loader) loop(f *lang.Fields, s *Step, scope lang.Scope, guarded guard) 
 		}
 		return scope
 	}
+	before := len(l.Problems)
 	s.Loop = &Loop{Var: "item", Over: l.value(n, lang.Type{Kind: lang.ListKind}, scope, guarded)}
+	if own := f.Node.Get("vars"); s.Loop.Over == nil && own != nil {
+		l.laterVar(own, "vars.%s of a step is computed for each element, so the loop cannot go over it; move it to the vars of the template, or of a block around the step", l.Problems[before:])
+	}
 	if n.Kind == lang.ListNode && len(n.Items) > MaxLoop {
 		l.Add(n, "too-large", "the list has %d elements; a loop goes over at most %d", len(n.Items), MaxLoop)
 	}

@@ -47,7 +47,7 @@ func (l *loader) params(n *lang.Node, scope lang.Scope) lang.Scope {
 		}
 		p := l.param(e, scope.With("params", lang.MapOf(known)))
 		l.t.Params = append(l.t.Params, p)
-		known = copyWith(known, p.Name, p.Type)
+		known = lang.Scope(known).With(p.Name, p.Type)
 	}
 	return scope.With("params", lang.MapOf(known))
 }

@@ -22,6 +22,22 @@ type section struct {
 // blockKeys mark a step as a block.
 var blockKeys = []string{"block", "rescue", "always"}
 
+// with returns the section with another scope, whose names it shares.
+func (sec *section) with(scope lang.Scope) *section {
+	again := *sec
+	again.scope = scope
+	return &again
+}
+
+// learn makes visible what was registered in a part of the section.
+func (sec *section) learn(part *section) {
+	for name := range sec.registered {
+		if t, there := part.scope[name]; there {
+			sec.scope[name] = t
+		}
+	}
+}
+
 // steps reads a list of steps; what names it.
 func (l *loader) steps(n *lang.Node, what string, sec *section, guarded guard) []*Step {
 	if n == nil {
@@ -94,12 +110,18 @@ func (l *loader) block(f *lang.Fields, s *Step, sec *section, guarded guard) {
 	if s.Name == "" {
 		f.What = "a block"
 	}
+	if outer := sec; f.Node.Get("vars") != nil {
+		sec = sec.with(l.stepVars(f, s, sec.scope, guarded))
+		defer func() { outer.learn(sec) }()
+	}
+	f.Take("vars")
 	guarded = l.frame(f, s, sec, guarded)
 	for i, to := range []*[]*Step{&s.Block, &s.Rescue, &s.Always} {
 		if n := f.Take(blockKeys[i]); n != nil {
 			*to = l.steps(n, blockKeys[i], sec, guarded)
 		}
 		s.handDown(*to)
+		giveVars(*to, s.Vars)
 	}
 	if f.Node.Get("block") == nil {
 		l.Add(f.First(), "missing-key", "%s has rescue or always, but no block", f.What)
@@ -134,7 +156,8 @@ func (l *loader) moduleStep(f *lang.Fields, s *Step, sec *section, guarded guard
 	s.Name = f.NeedString("name", "Create the account")
 	l.register(f, s, sec)
 	outer := sec
-	sec = &section{scope: l.loop(f, s, sec.scope, guarded), registered: sec.registered, forward: sec.forward, removes: sec.removes, shared: sec.shared}
+	sec = sec.with(l.loop(f, s, sec.scope, guarded))
+	sec.scope = l.stepVars(f, s, sec.scope, guarded)
 	guarded = l.frame(f, s, sec, guarded)
 	s.Timeout = f.Duration("timeout")
 	conditions := []struct {

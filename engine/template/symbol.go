@@ -22,6 +22,7 @@ type side struct {
 	t, other *Template
 	removes  bool              // the steps take away; else they make
 	given    map[string]string // params of the file that is included, in place of the template's
+	vars     map[string]string // of the step and the blocks around it
 }
 
 // into returns the side as the steps of a file see it.
@@ -35,6 +36,23 @@ func (s side) into(i *Include) side {
 		} else if p.Default != nil {
 			in.given[p.Name] = in.symbol(p.Default)
 		}
+	}
+	return in
+}
+
+// with returns the side as a step sees it that has variables of its own.
+func (s side) with(vars []Var) side {
+	if len(vars) == 0 {
+		return s
+	}
+	in := s
+	in.vars = map[string]string{}
+	for _, v := range vars {
+		text := unknownPart
+		if v.Value.Type().Kind == lang.StringKind {
+			text = in.symbol(v.Value)
+		}
+		in.vars[v.Name] = text
 	}
 	return in
 }
@@ -89,6 +107,8 @@ func (s side) read(text string) string {
 		return "{{" + text + "}}"
 	case path[0] == "params" && len(path) == 2:
 		return s.readParam(path[1])
+	case path[0] == "vars" && len(path) == 2 && s.vars[path[1]] != "":
+		return s.vars[path[1]]
 	case path[0] == "vars" && len(path) == 2 && s.given == nil:
 		for _, v := range s.t.Vars {
 			if v.Name == path[1] && v.Value.Type().Kind == lang.StringKind {

@@ -106,6 +106,8 @@ type Step struct {
 	// Env are the variables of the environment of a program, checked.
 	Env []Given
 
+	// Vars are values for this step, first those of the blocks around it.
+	Vars        []Var
 	Loop        *Loop // nil: once
 	When        *lang.Expr
 	Until       *lang.Expr
