@@ -114,7 +114,7 @@ type Templates interface {
 	Get(kind template.Kind, name string) (*template.Template, error)
 }
 
-// Engine moves grants. All fields are required but Progress, Pinned and Jitter.
+// Engine moves grants. All fields are required but Progress, Pinned, Jitter and Until.
 type Engine struct {
 	Store     Store
 	Node      string // id under which this process claims jobs
@@ -129,6 +129,11 @@ type Engine struct {
 	Progress func(Progress)
 	// Pinned keeps templates that were read from what grants pinned. nil: none are.
 	Pinned *Pinned
+	// Until is the moment, of the clock of time.Now, up to which the lease of a node
+	// of this process surely holds; one that has passed when it is none any more.
+	// Devices are told, and begin no batch later. nil: nodes keep what they have as
+	// long as their process lives.
+	Until func(node string) time.Time
 	// Jitter, in [0,1), spreads the attempts at removals. nil: random.
 	Jitter func() float64
 }

@@ -80,7 +80,7 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 	}
 	run := executor.Run{
 		Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
-		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease,
+		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease, Until: w.until(),
 	}
 	sent := w.e.Now()
 	if run.Before = platforms[cn.Platform].call(w.e.Modules, g, ""); run.Before != nil {

@@ -175,7 +175,7 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 	}
 	run := executor.Run{
 		Steps: tpl.Renew, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: w.e.Modules,
-		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease,
+		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease, Until: w.until(),
 	}
 	if run.Before = platforms[cn.Platform].call(w.e.Modules, &g, sidOf(&g, nil)); run.Before != nil {
 		sent := w.e.Now()

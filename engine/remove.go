@@ -87,7 +87,7 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 	}
 	run := executor.Run{
 		Steps: steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
-		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Takeover: true, Observe: w.obs, Lease: w.lease,
+		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Takeover: true, Observe: w.obs, Lease: w.lease, Until: w.until(),
 		Recorded: changes, Undone: w.undone,
 	}
 	run.After = platforms[cn.Platform].call(w.e.Modules, g, sid)

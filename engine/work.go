@@ -165,6 +165,14 @@ func (w *work) lease(ctx context.Context) error {
 	return nil
 }
 
+// until bounds when a batch may begin on the device; nil: never.
+func (w *work) until() func() time.Time {
+	if w.e.Until == nil {
+		return nil
+	}
+	return func() time.Time { return w.e.Until(w.fence.Node) }
+}
+
 // errEnded stops a creation whose grant was ended meanwhile.
 var errEnded = errors.New("the grant was ended while it was being created")
 

@@ -191,8 +191,7 @@ func (x *run) explain(ctx context.Context, items []*item) error {
 	if err != nil {
 		return err
 	}
-	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: items[0].account, KeepGoing: x.KeepGoing}
-	x.batch++
+	b := transport.Batch{ID: x.batchID(), Scope: x.Scope, Become: items[0].account, KeepGoing: x.KeepGoing}
 	inside := map[int]bool{}
 	pb := PlannedBatch{}
 	for _, it := range items {

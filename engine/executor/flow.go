@@ -39,8 +39,9 @@ type run struct {
 	tail       []*item
 	played     []*round // of all loops so far
 	begun      int      // the last loop that began
-	lost       error    // the connection is gone: what needs the device does not run any more
-	view       *view    // not nil: nothing is sent, what would be is noted
+	watch      module.Watch
+	lost       error // the connection is gone: what needs the device does not run any more
+	view       *view // not nil: nothing is sent, what would be is noted
 }
 
 // named is what a registered name stands for.

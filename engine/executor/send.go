@@ -106,55 +106,94 @@ func (x *run) exchange(ctx context.Context, items []*item) (map[int]*told, error
 	return said, nil
 }
 
-// batchOf sends items, all of one account, as one batch.
+// batchOf sends items, all of one account, as one batch; again, when the device
+// got it too late and it is still ours to do.
 func (x *run) batchOf(ctx context.Context, items []*item, said map[int]*told) error {
 	account := items[0].account
-	b := transport.Batch{ID: x.ID + "-" + strconv.Itoa(x.batch), Scope: x.Scope, Become: account, Takeover: x.Takeover && !x.taken[account], KeepGoing: x.KeepGoing}
+	takeover := x.Takeover && !x.taken[account]
 	x.taken[account] = true
+	for try := 0; ; try++ {
+		err := x.sendOnce(ctx, items, said, takeover)
+		if try == lateTries || !errors.Is(err, errTooLate) {
+			return err
+		}
+		if err := x.Lease(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (x *run) sendOnce(ctx context.Context, items []*item, said map[int]*told, takeover bool) error {
+	head, err := x.deadline(ctx, items, takeover)
+	if err != nil {
+		return err
+	}
+	b := transport.Batch{ID: x.batchID(), Scope: x.Scope, Become: items[0].account, Takeover: takeover, KeepGoing: x.KeepGoing}
 	before := x.res.Sent
 	quiet := map[int]bool{}
+	if head != nil {
+		b.Steps, b.Guarded = append(b.Steps, *head), true
+	}
 	for _, it := range items {
 		b.Steps = append(b.Steps, it.step)
 		quiet[it.n] = it.st != nil && it.st.NoLog || x.stepOf(it.n) > x.total
-		if it.step.Mode == transport.Apply && !it.module.ReadOnly {
+		if changes(it) {
 			x.res.Sent = true
 		}
 	}
-	x.batch++
-	hidden := func(n int) bool { return x.stepOf(n) > x.total }
-	err := x.Conn.Run(ctx, b, func(e transport.Event) {
+	late := false
+	err = x.Conn.Run(ctx, b, func(e transport.Event) {
+		if head != nil && e.Step == head.N {
+			late = x.watched(e) || late
+			return
+		}
 		t := said[e.Step]
 		if t == nil {
 			x.aside(e)
 			return
 		}
-		switch e.Kind {
-		case transport.Began:
-			t.began = e.At
-			if !hidden(e.Step) {
-				x.began(e.Step, x.nameOf(items, e.Step), e.At)
-			}
-		case transport.Output:
-			keep(t, e)
-			if !quiet[e.Step] {
-				x.Observe.Output(x.stepOf(e.Step), e.Stream, e.At, e.Data)
-			}
-		case transport.Fact:
-			t.fact(e.Key, e.Value)
-		case transport.Ended:
-			t.done, t.ended = true, e.At
-			t.rc, t.attempts, t.changed, t.failed, t.timedOut, t.tooMuch = e.RC, e.Attempts, e.Changed, e.Failed, e.TimedOut, e.TooMuch
-		case transport.Skipped:
-			t.skipped = e.Reason
-		case transport.Retried:
-			clear(t.times)
-		case transport.Preamble:
-		}
+		x.tell(t, items, quiet[e.Step], e)
 	})
+	if err == nil && late {
+		err = x.tooLate(items, said)
+	}
 	if transport.SafeToRetry(err) {
 		x.res.Sent = before // of this batch nothing was sent; of earlier ones it was
 	}
 	return err
+}
+
+// batchID names the next batch.
+func (x *run) batchID() string {
+	x.batch++
+	return x.ID + "-" + strconv.Itoa(x.batch-1)
+}
+
+// tell keeps an event of a step and hands it on.
+func (x *run) tell(t *told, items []*item, quiet bool, e transport.Event) {
+	hidden := x.stepOf(e.Step) > x.total
+	switch e.Kind {
+	case transport.Began:
+		t.began = e.At
+		if !hidden {
+			x.began(e.Step, x.nameOf(items, e.Step), e.At)
+		}
+	case transport.Output:
+		keep(t, e)
+		if !quiet {
+			x.Observe.Output(x.stepOf(e.Step), e.Stream, e.At, e.Data)
+		}
+	case transport.Fact:
+		t.fact(e.Key, e.Value)
+	case transport.Ended:
+		t.done, t.ended = true, e.At
+		t.rc, t.attempts, t.changed, t.failed, t.timedOut, t.tooMuch = e.RC, e.Attempts, e.Changed, e.Failed, e.TimedOut, e.TooMuch
+	case transport.Skipped:
+		t.skipped = e.Reason
+	case transport.Retried:
+		clear(t.times)
+	case transport.Preamble:
+	}
 }
 
 // aside deals with what belongs to no step.

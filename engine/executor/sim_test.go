@@ -25,6 +25,8 @@ type device struct {
 	applied []string // objects in the order in which they were changed
 	cutAt   int      // the connection is lost when step cutAt has begun; 0: never
 	deadAt  int      // the connection refuses this batch (from 1) before it is sent; 0: none
+	watch   int      // tenths of seconds
+	slow    int      // how much later a batch begins than it was sent, in tenths
 	after   bool     // the change of cutAt is made all the same
 }
 
@@ -167,6 +169,12 @@ func (d *device) do(body string, c *call) int {
 			return 4
 		case "remove":
 			delete(d.objects, id)
+		}
+	case "deadline": // its watch is d.watch tenths on, and goes on with each look
+		d.watch += d.slow
+		c.out["now"] = "t" + strconv.Itoa(d.watch)
+		if before, err := strconv.Atoi(strings.TrimPrefix(c.args["before"], "t")); err == nil && d.watch >= before {
+			return 1
 		}
 	case "list":
 		var names []string

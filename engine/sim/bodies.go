@@ -61,7 +61,8 @@ func (c *call) moment(name string, days bool) time.Time {
 
 // bodies are the Linux modules as their documentation describes them.
 var bodies = map[string]func(*call){
-	"surface": (*call).surface, "user": (*call).user, "user_info": (*call).userInfo, "password": (*call).password,
+	"deadline": deadline,
+	"surface":  (*call).surface, "user": (*call).user, "user_info": (*call).userInfo, "password": (*call).password,
 	"group_member": (*call).groupMember, "authorized_key": (*call).authorizedKey, "sudoers": (*call).sudoers,
 	"kill_sessions": (*call).killSessions, "user_leftovers": (*call).userLeftovers,
 }
@@ -468,4 +469,15 @@ func (c *call) userLeftovers() {
 		}
 	}
 	c.out["removed"] = strings.Join(removed, "\n")
+}
+
+// boot is when the machines started.
+var boot = time.Date(1999, 12, 1, 0, 0, 0, 0, time.UTC) // a month before a bubble of synctest begins
+
+func deadline(c *call) {
+	now := int64(time.Since(boot) / (time.Second / 10))
+	c.out["now"] = "t" + strconv.FormatInt(now, 10)
+	if before, err := strconv.ParseInt(strings.TrimPrefix(c.args["before"], "t"), 10, 64); err == nil && now >= before {
+		c.rc = 1
+	}
 }

@@ -134,7 +134,7 @@ func (w *World) trouble(rng *rand.Rand) {
 		m := w.machines[name]
 		account, owner := w.someAccount(m, rng)
 		switch what := rng.IntN(16); {
-		case what < 3:
+		case what < 3, w.shaky && what < 9:
 			w.cut(name, time.Duration(3+rng.IntN(100))*time.Second, rng)
 		case what < 5:
 			w.note("connections to %s reset", name)

@@ -25,16 +25,19 @@ type Proc struct {
 	node string
 	die  func() // what the end of a process does to its node
 
-	mu     sync.Mutex
-	rng    *rand.Rand
-	seams  int // that were passed
-	killAt int // the seam at which it is killed; 0: never
-	stopAt int // the seam at which it is frozen, for stopFor; 0: never
-	stop   time.Duration
-	lapse  bool      // taken for dead while it is frozen
-	until  time.Time // frozen until then
-	dead   bool
-	conns  map[*conn]bool
+	mu       sync.Mutex
+	rng      *rand.Rand
+	seams    int // that were passed
+	killAt   int // the seam at which it is killed; 0: never
+	stopAt   int // the seam at which it is frozen, for stopFor; 0: never
+	stop     time.Duration
+	stopSend int       // the batch before which it is frozen, for stop; 0: none
+	lapse    bool      // its lease runs out when it is frozen for long
+	frozen   time.Time // since then
+	until    time.Time // frozen until then
+	lapsed   bool      // its lease has run out
+	dead     bool
+	conns    map[*conn]bool
 }
 
 // draw returns a number below n from the process's own dice.
@@ -50,6 +53,43 @@ func (p *Proc) isDead() bool {
 	return p.dead
 }
 
+// freeze stops the process for a while. The caller holds mu.
+func (p *Proc) freeze() {
+	p.frozen, p.until = time.Now(), time.Now().Add(p.stop)
+	if p.lapse && p.stop > term {
+		p.lapsed = true
+		time.AfterFunc(term, func() { p.w.note("    %s is frozen and taken for dead", p.node); p.die() })
+	}
+}
+
+// sends is the moment before a batch is sent.
+func (p *Proc) sends() {
+	p.mu.Lock()
+	if p.stopSend--; p.stopSend == 0 {
+		p.freeze()
+	}
+	p.mu.Unlock()
+	p.seam()
+}
+
+// term is how long a worker that is not heard of keeps its jobs where leases
+// tell who lives; sure is how long it may count on it itself.
+const (
+	term = 5 * time.Second
+	sure = 4 * time.Second
+)
+
+// lease is until when the process may count on its lease. While it runs it is
+// heard of all the time.
+func (p *Proc) lease(string) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lapsed {
+		return p.frozen.Add(sure)
+	}
+	return time.Now().Add(sure)
+}
+
 // seam is a moment at which things can happen to the process.
 func (p *Proc) seam() {
 	p.mu.Lock()
@@ -60,10 +100,7 @@ func (p *Proc) seam() {
 		p.mu.Lock()
 	}
 	if p.stopAt > 0 && p.seams == p.stopAt {
-		p.until = time.Now().Add(p.stop)
-		if p.lapse { // as one whose lease runs out is
-			time.AfterFunc(p.stop/16, func() { p.w.note("    %s is frozen and taken for dead", p.node); p.die() })
-		}
+		p.freeze()
 	}
 	d := time.Duration(1 + p.rng.IntN(2_000_000))
 	if rest := time.Until(p.until); rest > 0 {
@@ -253,7 +290,7 @@ func (c *conn) lost(safe bool, step int, err error) error {
 
 // Run sends a batch and delivers its events.
 func (c *conn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) error {
-	c.p.seam()
+	c.p.sends()
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
@@ -352,8 +389,8 @@ func (w *World) start(name string) *Proc {
 	}
 	p.Engine = &engine.Engine{
 		Store: s, Node: p.node, Templates: w.kit.lib, Inventory: w.kit.set, Modules: w.kit.mods, Dialer: d, Key: w.kit.key, Pinned: w.kit.pinned,
-		Now: time.Now, // one clock: the processes of the embedded store are on one machine
-		Log: slog.New(slog.DiscardHandler), Jitter: func() float64 { return float64(p.draw(1000)) / 1000 },
+		Now:   time.Now, // one clock: the processes of the embedded store are on one machine
+		Until: w.until(p), Log: slog.New(slog.DiscardHandler), Jitter: func() float64 { return float64(p.draw(1000)) / 1000 },
 	}
 	return p
 }

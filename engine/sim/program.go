@@ -71,7 +71,7 @@ func (p *program) run() {
 	defer close(p.done)
 	close(p.begun)
 	m := p.m
-	if p.b.Takeover {
+	if p.b.Takeover && !p.b.Guarded {
 		p.takeOver()
 	}
 	m.mu.Lock()
@@ -115,6 +115,9 @@ func (p *program) run() {
 			return
 		}
 		failed = p.tell(s, c, said, get)
+		if i == 0 && p.b.Guarded && p.b.Takeover && !failed {
+			p.takeOver()
+		}
 	}
 }
 
@@ -130,7 +133,11 @@ func (p *program) takeOver() {
 	p.m.mu.Unlock()
 	for _, o := range others {
 		o.kill()
-		<-o.done
+		select {
+		case <-o.done:
+		case <-p.killed:
+			return
+		}
 		p.events <- transport.Event{Kind: transport.Fact, Step: -1, Key: "progress." + o.b.ID, Value: "step " + strconv.Itoa(o.step)}
 	}
 }

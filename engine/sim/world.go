@@ -141,6 +141,10 @@ type Store interface {
 	engine.Store
 	// Join makes a node, and returns its id and what the end of its process does.
 	Join(name string) (id string, die func())
+	// Leases says whether who is not heard of for a while may be taken for dead, as
+	// it is in every other history. With the locks of the embedded store who is
+	// frozen keeps its jobs, and nobody else gets them.
+	Leases() bool
 }
 
 // Reference is the reference store.
@@ -151,8 +155,14 @@ func (s Reference) Join(name string) (id string, die func()) {
 	return name, func() { s.Die(name) }
 }
 
+// Leases is true: the reference stands for all stores.
+func (Reference) Leases() bool { return true }
+
 // OnDisk is the store of files.
 type OnDisk struct{ *store.Store }
+
+// Leases is false.
+func (OnDisk) Leases() bool { return false }
 
 // Join makes a node. A lock is what tells that it lives; without it, it is dead.
 func (s OnDisk) Join(name string) (id string, die func()) {
@@ -169,10 +179,8 @@ type Bug struct {
 	Store  func(engine.Store) engine.Store
 	Dialer func(engine.Dialer) engine.Dialer
 	Kit    func(Kit) Kit
-	// Leases has frozen processes taken for dead, as where a lease runs out. With
-	// the locks of the embedded store who is frozen keeps its job, and nobody else
-	// gets it.
-	Leases bool
+	// NoWatch has devices not look whether a batch comes too late.
+	NoWatch bool
 }
 
 // World is one history: devices, processes, people and what happens to them. It
@@ -182,6 +190,8 @@ type World struct {
 	kit      Kit
 	bug      Bug
 	store    Store
+	leases   bool // who is not heard of loses its jobs
+	shaky    bool // the network is slow and often lost for seconds, when much is under way
 	machines map[string]*Machine
 
 	mu    sync.Mutex
@@ -203,7 +213,8 @@ func NewWorld(seed uint64, kit *Kit, s Store, bug Bug) *World {
 		seed: seed, kit: *kit, bug: bug, machines: map[string]*Machine{}, alive: map[*Proc]bool{}, down: map[string]bool{},
 		given: map[string]int{}, taken: map[string]bool{},
 	}
-	w.store = &watch{Store: s, w: w}
+	w.store, w.leases = &watch{Store: s, w: w}, s.Leases() && seed%2 == 0
+	w.shaky = seed%4 == 1
 	if bug.Kit != nil {
 		w.kit = bug.Kit(w.kit)
 	}
@@ -260,7 +271,11 @@ const late = 30 * time.Second
 
 // deliver brings a batch to its machine, where it runs.
 func (w *World) deliver(c *conn, p *program) {
-	d := time.Duration(c.p.draw(30)+1) * time.Millisecond
+	latency := 30
+	if w.shaky {
+		latency = 4000
+	}
+	d := time.Duration(c.p.draw(latency)+1) * time.Millisecond
 	go func() {
 		for begin, extra := time.Now(), true; ; {
 			pass(d)
@@ -273,7 +288,7 @@ func (w *World) deliver(c *conn, p *program) {
 			case !w.reachable(c.m):
 				d = min(rest, time.Second)
 				extra = extra && rest > late/2
-			case d >= time.Second && extra: // sent again, some time after the network is back
+			case d == time.Second && extra: // sent again, some time after the network is back
 				d, extra = time.Duration(p.rng.Int64N(int64(rest))), false
 			default:
 				p.run()
@@ -330,10 +345,22 @@ func (w *World) proc(rng *rand.Rand, name string) *Proc {
 	switch rng.IntN(8) {
 	case 0, 1:
 		p.killAt = 1 + rng.IntN(60)
+	case 3, 4:
+		if w.leases { // between its last look at the lease and what it sends
+			p.stopSend, p.stop, p.lapse = 1+rng.IntN(5), time.Duration(rng.IntN(100))*time.Second, true
+		}
 	case 2:
-		p.stopAt, p.stop, p.lapse = 1+rng.IntN(40), time.Duration(rng.IntN(400))*time.Second, rng.IntN(2) == 0 && w.bug.Leases
+		p.stopAt, p.stop, p.lapse = 1+rng.IntN(40), time.Duration(rng.IntN(400))*time.Second, rng.IntN(2) == 0 && w.leases
 	}
 	return p
+}
+
+// until is what tells the engine of a process how long its lease holds.
+func (w *World) until(p *Proc) func(string) time.Time {
+	if !w.leases || w.bug.NoWatch {
+		return nil
+	}
+	return p.lease
 }
 
 // pass lets virtual time pass.
@@ -347,6 +374,9 @@ func (w *World) cut(name string, length time.Duration, rng *rand.Rand) {
 	w.mu.Unlock()
 	w.note("network of %s down for %s", name, length)
 	notice := time.Duration(rng.IntN(45000)) * time.Millisecond
+	if w.shaky {
+		notice, length = notice/20, length/8
+	}
 	time.AfterFunc(notice, func() { w.reset(name, false) })
 	time.AfterFunc(length, func() {
 		w.mu.Lock()

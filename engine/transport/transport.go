@@ -64,7 +64,11 @@ type Batch struct {
 	// KeepGoing lets the batch run to its end on the device when the
 	// connection is lost; otherwise it stops before the next step.
 	KeepGoing bool
-	Steps     []Step
+	// Guarded says that the first step decides whether the batch may run at all.
+	// It comes before everything else that the batch does to the device, also
+	// before Takeover, and when it fails there is nothing else.
+	Guarded bool
+	Steps   []Step
 }
 
 // Step is one unit of a batch. Everything in it is constant or typed; no value

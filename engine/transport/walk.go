@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 
@@ -16,6 +17,9 @@ var (
 func (b Batch) Check() error {
 	if max(len(b.ID), len(b.Scope)) > 64 || !idPattern.MatchString(b.ID+b.Scope) {
 		return fmt.Errorf("batch %q of scope %q: only a-z, 0-9 and -, at most 64 characters", b.ID, b.Scope)
+	}
+	if b.Guarded && (len(b.Steps) == 0 || b.Steps[0].Continue) {
+		return errors.New("a guarded batch begins with a step whose failure ends it")
 	}
 	numbers := map[int]bool{}
 	for _, s := range b.Steps {

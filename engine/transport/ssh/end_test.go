@@ -272,6 +272,13 @@ func TestLostConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			wait(t, m, "pgrep -f 'sleep 0.05' >/dev/null")
+			// Nor does one whose guard says no.
+			if err := again.Run(t.Context(), transport.Batch{ID: "x-4", Scope: "g-1", Takeover: true, Guarded: true, Steps: []transport.Step{sh(1, "false"), sh(2, "echo no")}}, new(record).sink); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := m.Shell(t.Context(), "pgrep -f 'sleep 0.05' >/dev/null; echo $?; ls /run/runner"); err != nil || out != "0\ng-1.x-1\n" {
+				t.Errorf("a refused takeover: %q, %v", out, err)
+			}
 			if err := again.Run(t.Context(), transport.Batch{ID: "x-3", Scope: "g-1", Takeover: true, Steps: steps(1)}, r.sink); err != nil {
 				t.Fatal(err)
 			}

@@ -48,14 +48,32 @@ func render(b transport.Batch, have sent) (string, error) {
 	for _, s := range b.Steps {
 		r.collect(s)
 	}
-	r.open(b)
+	keep := ""
+	if b.KeepGoing {
+		keep = "1"
+	}
+	r.f("__open %s %s %s\n", quote(keep), quote(b.ID), quote(b.Scope))
+	r.forget()
 	for _, s := range b.Steps {
 		if slices.ContainsFunc([]transport.Pred{s.When, s.Until, s.ChangedWhen, s.FailedWhen}, compares) {
 			r.once(comparing)
 		}
 		r.body(s.Body)
 	}
-	for _, s := range b.Steps {
+	steps, end := b.Steps, ""
+	if b.Takeover && b.Scope != "" {
+		r.once(reaping)
+		end = "__take " + quote(b.Scope) + "\n"
+	}
+	if b.Guarded { // what takes over later finds this batch, or it comes too late itself
+		r.f("__file\n")
+		r.step(steps[0])
+		r.f("if [ -z \"$__stop\" ]; then :\n%sfi\n", end)
+		steps = steps[1:]
+	} else {
+		r.f("%s__file\n", end)
+	}
+	for _, s := range steps {
 		r.step(s)
 	}
 	r.shut()
@@ -128,21 +146,6 @@ func mangle(key string) string {
 }
 
 func (r *renderer) f(format string, args ...any) { fmt.Fprintf(&r.Builder, format, args...) }
-
-// open starts the batch: no output of an earlier one is left.
-func (r *renderer) open(b transport.Batch) {
-	keep := ""
-	if b.KeepGoing {
-		keep = "1"
-	}
-	r.f("__open %s %s %s\n", quote(keep), quote(b.ID), quote(b.Scope))
-	if b.Takeover && b.Scope != "" {
-		r.once(reaping)
-		r.f("__take %s\n", quote(b.Scope))
-	}
-	r.f("__file\n")
-	r.forget()
-}
 
 func (r *renderer) shut() {
 	r.forget()

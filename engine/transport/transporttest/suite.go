@@ -39,6 +39,7 @@ func Suite(t *testing.T, newConn func(*testing.T) transport.Conn, b Bodies) {
 		"values arrive byte-exact":           valuesArrive,
 		"conditions read earlier steps":      conditions,
 		"a failure skips the rest":           failureSkips,
+		"a guard comes first":                guardComesFirst,
 		"continue goes on":                   continueGoesOn,
 		"until repeats":                      untilRepeats,
 		"until waits longer each time":       untilBacksOff,
@@ -226,6 +227,22 @@ func failureSkips(t *testing.T, c transport.Conn, b Bodies) {
 	s := run(t, c, transport.Step{Body: b.Fail}, transport.Step{Body: b.Echo, Args: text("x")}, transport.Step{Body: b.Echo, Args: text("y"), When: transport.Const(false)})
 	s.want(t, "B1", "E1 rc=3 changed=false failed=true attempts=1", "S2 failed", "S3 failed")
 	run(t, c, transport.Step{Body: b.Echo, Args: text("the connection is fine")}).want(t, "B1", ok(1))
+}
+
+func guardComesFirst(t *testing.T, c transport.Conn, b Bodies) {
+	for guard, want := range map[*transport.Body][]string{
+		&b.Fact: {"B7", ok(7), "B8", ok(8)},
+		&b.Fail: {"B7", "E7 rc=3 changed=false failed=true attempts=1", "S8 failed"},
+	} {
+		s := newSaid()
+		err := c.Run(t.Context(), transport.Batch{ID: "suite-g", Scope: "suite", Takeover: true, Guarded: true, Steps: []transport.Step{
+			{N: 7, Body: *guard, Args: text("a")}, {N: 8, Body: b.Echo, Args: text("b")},
+		}}, s.sink)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.want(t, want...)
+	}
 }
 
 func continueGoesOn(t *testing.T, c transport.Conn, b Bodies) {

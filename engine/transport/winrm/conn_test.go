@@ -358,6 +358,10 @@ func TestTakeover(t *testing.T) {
 	if len(lost) > 0 {
 		t.Fatal("a batch of another scope was ended")
 	}
+	guarded := transport.Batch{ID: "x-3", Scope: "g-1", Takeover: true, Guarded: true, Steps: []transport.Step{{N: 1, Body: psBodies.Fail}, step(2, psBodies.Echo, "c")}}
+	if err := second.Run(t.Context(), guarded, h.sink); err != nil || len(lost) > 0 {
+		t.Fatalf("its guard said no: %v, %d", err, len(lost))
+	}
 	run("g-1")
 	if err := <-lost; code(err) != "exec.lost" {
 		t.Errorf("the first batch ended with %v", err)

@@ -170,6 +170,7 @@ function __take($scope) {
     $name = $key.PSChildName
     if ($name.Length -le ($scope.Length + 1)) { continue }
     if (-not (__eq $name.Substring(0, $scope.Length + 1) ($scope + '.'))) { continue }
+    if (__eq $__r.j ('HKLM:\SOFTWARE\runner\progress\' + $name)) { continue }
     $text = (Get-ItemProperty -LiteralPath $key.PSPath -Name p -ErrorAction SilentlyContinue).p
     $first = ("$text" -split [char]10)[0]
     $id = ($first -split ' ')[1]

@@ -48,9 +48,21 @@ func render(b transport.Batch, nonce string) (psrp.Pipeline, error) {
 	p := &program{values: []any{nonce}}
 	p.text.WriteString("param($v)\n" + compact(preludeSource))
 	p.constants(b)
-	p.open(b)
-	p.f("try {\n")
-	for _, s := range b.Steps {
+	steps := b.Steps
+	if b.Guarded { // what takes over later finds this batch, or it comes too late itself
+		p.open(b)
+		p.f("try {\n")
+		p.step(steps[0])
+		p.f("if (-not $__r.stop) {\n$__r.s = -1\n")
+		p.takeOver(b)
+		p.f("}\n")
+		steps = steps[1:]
+	} else {
+		p.takeOver(b)
+		p.open(b)
+		p.f("try {\n")
+	}
+	for _, s := range steps {
 		p.step(s)
 	}
 	p.f("} finally { __shut }\n")
@@ -173,11 +185,15 @@ func (p *program) constants(b transport.Batch) {
 	}
 }
 
-// open takes over from earlier batches of the scope and says that this one runs.
-func (p *program) open(b transport.Batch) {
+// takeOver ends earlier batches of the scope.
+func (p *program) takeOver(b transport.Batch) {
 	if b.Takeover && b.Scope != "" {
 		p.f("__take '%s'\n", b.Scope) // a-z, 0-9 and -
 	}
+}
+
+// open says that this batch runs.
+func (p *program) open(b transport.Batch) {
 	if b.ID != "" {
 		scope := b.Scope
 		if scope == "" {
