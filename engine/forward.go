@@ -126,8 +126,18 @@ func (w *work) probed(ctx context.Context, env lang.Env, cn *connection, surface
 	return err
 }
 
-// skewOf compares the device's clock with the interval in which it was read.
+// skewOf compares the device's clock with the interval in which it was read, and
+// refuses one that is off too far.
 func skewOf(surface map[string]any, from, to time.Time) (time.Duration, error) {
+	skew, err := anySkew(surface, from, to)
+	if err == nil && skew.Abs() > MaxSkew {
+		return 0, fmt.Errorf("its clock is off by %s: set it right first, or its own expiries cannot be trusted (at most %s is allowed)", skew, MaxSkew)
+	}
+	return skew, err
+}
+
+// anySkew is how far a device's clock is ahead.
+func anySkew(surface map[string]any, from, to time.Time) (time.Duration, error) {
 	epoch, _ := surface["clock"].(int64)
 	if epoch == 0 {
 		return 0, errors.New("its clock could not be read")
@@ -139,9 +149,6 @@ func skewOf(surface map[string]any, from, to time.Time) (time.Duration, error) {
 		skew = at.Sub(from)
 	case at.After(to.Add(time.Second)):
 		skew = at.Sub(to)
-	}
-	if skew.Abs() > MaxSkew {
-		return 0, fmt.Errorf("its clock is off by %s: set it right first, or its own expiries cannot be trusted (at most %s is allowed)", skew.Round(time.Second), MaxSkew)
 	}
 	return skew.Round(time.Second), nil
 }

@@ -27,6 +27,13 @@ type platform struct {
 	prove string
 	// session are outputs of removal steps that name what a person left behind.
 	session []evidence
+	// marks is the module that lists what bears a mark, as the account become, and
+	// see reads what it says.
+	marks, become string
+	see           func(items []string) (seen []Seen, more bool)
+	// removal is the template that removes accounts that were found, where the
+	// credential names none.
+	removal string
 }
 
 // evidence is what a step of a removal found: an output, and the word for what
@@ -37,6 +44,7 @@ var platforms = map[string]platform{
 	"linux": {
 		numbered: true, keys: true, surface: "surface", names: []string{"passwd", "shadow", "group", "gshadow"},
 		session: []evidence{{"kill_sessions", "killed", "process "}, {"user_leftovers", "removed", ""}},
+		marks:   "marks", become: "root", see: seeLinux, removal: "linux-user",
 	},
 	"windows": {
 		surface: "win_surface", names: []string{"account", "group"}, prove: "win_logon_check",

@@ -21,7 +21,8 @@ type Swept struct {
 	Errors  []error      // what kept this process from trying
 }
 
-// Plan returns the removals that a sweep would run now, and changes nothing.
+// Plan returns the grants whose removal, or lock, a sweep would run now, and changes
+// nothing.
 func (e *Engine) Plan(ctx context.Context) ([]grant.Case, error) {
 	cs, err := e.Store.Cases(ctx, grant.Filter{States: []string{string(grant.Active), string(grant.Creating), string(grant.Ending)}, Limit: 1 << 20})
 	if err != nil {
@@ -29,7 +30,7 @@ func (e *Engine) Plan(ctx context.Context) ([]grant.Case, error) {
 	}
 	var due []grant.Case
 	for _, c := range cs {
-		if r := c.Removal(); r != nil && r.DueAt(e.Now()) {
+		if c.DueJob(e.Now()) != nil {
 			due = append(due, c)
 		}
 	}
@@ -101,11 +102,15 @@ func (e *Engine) sweepAll(ctx context.Context, due []grant.Case, s *Swept) {
 	wg.Wait()
 }
 
-// patient runs a removal and waits a while for the device when another worker
+// patient runs a removal, or a lock, and waits a while for the device when another worker
 // is busy there.
 func (e *Engine) patient(ctx context.Context, c grant.Case) (grant.Case, error) {
 	for range 50 {
-		out, err := e.RunJob(ctx, c.Removal().ID)
+		j := c.DueJob(e.Now())
+		if j == nil {
+			return c, nil
+		}
+		out, err := e.RunJob(ctx, j.ID)
 		if !errors.Is(err, grant.ErrBusy) {
 			if err != nil && passing(err) {
 				return e.Store.Case(ctx, c.Grant.ID)

@@ -242,15 +242,9 @@ func (a *app) jobPause() *cobra.Command {
 time has come it is tried again.`,
 		args: needs("JOB"), exits: []int{exitDenied},
 		run: func(ctx context.Context, args []string) error {
-			to := a.now().Add(length)
-			switch {
-			case (length != 0) == (until != ""):
-				return usagef("pause needs either --for or --until")
-			case until != "":
-				var err error
-				if to, err = time.Parse(time.RFC3339, until); err != nil {
-					return usagef("--until is %q: write a time such as 2026-01-31T18:00:00Z", until)
-				}
+			to, err := a.moment("pause", length, until)
+			if err != nil {
+				return err
 			}
 			return a.steer(ctx, args[0], "pause jobs", func(e steering, j grant.Job, who string) error { return e.Pause(ctx, j, to, who) })
 		},
@@ -258,6 +252,21 @@ time has come it is tried again.`,
 	c.Flags().DurationVar(&length, "for", 0, "how long from now, such as 2h")
 	c.Flags().StringVar(&until, "until", "", "until when, such as 2026-01-31T18:00:00Z")
 	return c
+}
+
+// moment is what --for or --until say.
+func (a *app) moment(verb string, length time.Duration, until string) (time.Time, error) {
+	if (length != 0) == (until != "") {
+		return time.Time{}, usagef("%s needs either --for or --until", verb)
+	}
+	if until == "" {
+		return a.now().Add(length), nil
+	}
+	to, err := time.Parse(time.RFC3339, until)
+	if err != nil {
+		return time.Time{}, usagef("--until is %q: write a time such as 2026-01-31T18:00:00Z", until)
+	}
+	return to, nil
 }
 
 func (a *app) jobResume() *cobra.Command {

@@ -35,6 +35,7 @@ type grantJSON struct {
 	NoAccess   time.Time `json:"no_access_at,omitzero"`
 	NoTrace    time.Time `json:"no_trace_at,omitzero"`
 	Failure    string    `json:"failure,omitempty"`
+	Origin     string    `json:"origin,omitempty"`
 	Overdue    int64     `json:"overdue_seconds"`
 	BlockedBy  string    `json:"blocked_by,omitempty"`
 	Next       *nextJSON `json:"next,omitempty"`
@@ -171,7 +172,7 @@ func viewGrant(c *grant.Case, now time.Time) grantJSON {
 		ID: g.ID, State: string(g.State), Requester: g.Requester, Caller: g.Caller, Reason: g.Reason, Credential: g.Credential,
 		Device: g.Device, Account: g.Account, UID: g.UID, Requested: g.Requested, Activated: g.Activated, Expires: g.Expires,
 		Backstop: g.Backstop, Collected: g.Collected, Ended: g.Ended, EndedBy: g.EndedBy, NoAccess: g.NoAccess, NoTrace: g.NoTrace,
-		Failure: g.Failure, Overdue: seconds(c.Overdue(now)), Next: next(c, now),
+		Failure: g.Failure, Origin: g.Origin, Overdue: seconds(c.Overdue(now)), Next: next(c, now),
 	}
 	v.Address, v.Port = endpoint(g)
 	if g.State == grant.Active {

@@ -47,6 +47,16 @@ func (c *Case) Locking() *Job {
 	return nil
 }
 
+// DueJob returns what takes something away and is due: the removal, or a lock.
+func (c *Case) DueJob(now time.Time) *Job {
+	for _, j := range []*Job{c.Removal(), c.Locking()} {
+		if j != nil && j.DueAt(now) {
+			return j
+		}
+	}
+	return nil
+}
+
 // Locked ends a lock job that succeeded. at is when the access was over.
 func (c *Case) Locked(f Fence, now, at time.Time) error {
 	if err := c.Holds(f); err != nil {

@@ -1,0 +1,169 @@
+package engine_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/lab"
+)
+
+// other is a process with an empty store on the inventory of w: another runner, or
+// this one after it lost its state.
+func (w *world) other() *world {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	must(w.t, os.CopyFS(filepath.Join(dir, "inventories"), os.DirFS(filepath.Join(w.dir, "inventories"))))
+	return openWorld(w.t, w.box, dir)
+}
+
+// scan looks at the machine. What was found is "what object: why".
+func (w *world) scan() (*engine.Scan, []string) {
+	w.t.Helper()
+	s, err := w.ScanDevice(w.t.Context(), "box", "")
+	must(w.t, err)
+	var found []string
+	for _, f := range s.Findings {
+		found = append(found, f.What+" "+f.Object+": "+strings.Join(f.Why, "; "))
+	}
+	return s, found
+}
+
+// finds fails unless a scan finds exactly what is wanted, each a beginning and a
+// word that is in it, with a bar between.
+func (w *world) finds(wants ...string) *engine.Scan {
+	w.t.Helper()
+	s, found := w.scan()
+	for i, want := range wants {
+		start, in, _ := strings.Cut(want, "|")
+		if i >= len(found) || !strings.HasPrefix(found[i], start) || !strings.Contains(found[i], in) {
+			w.t.Fatalf("the scan finds\n%s\nwant number %d to be %q", strings.Join(found, "\n"), i+1, want)
+		}
+	}
+	if len(found) != len(wants) {
+		w.t.Fatalf("the scan finds\n%s\nwant %d", strings.Join(found, "\n"), len(wants))
+	}
+	return s
+}
+
+func TestAScanFindsWhatOthersChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, func(s string) string {
+		return s + "params: {sudo: 'ALL=(ALL) NOPASSWD: /usr/bin/id', groups: [ops]}\n"
+	})
+	w.sh("groupadd ops; groupadd wheel; useradd erin")
+	c := w.active("ada", nil)
+	a := c.Grant.Account
+	before := w.sh("cat /etc/passwd /etc/shadow /etc/group; ls -lR /etc/sudoers.d")
+	if s := w.finds(); s.OK != 1 || s.Marked != 3 || s.Peer.Identity == "" {
+		t.Fatalf("%+v", s)
+	}
+	if now := w.sh("cat /etc/passwd /etc/shadow /etc/group; ls -lR /etc/sudoers.d"); now != before {
+		t.Fatal("the scan changed something")
+	}
+	for _, change := range []struct{ by, want, back string }{
+		{"gpasswd -a " + a + " wheel", "changed account " + a + "|put it into wheel", "gpasswd -d " + a + " wheel"},
+		{"gpasswd -d " + a + " ops", "changed account|not in ops any more", "gpasswd -a " + a + " ops"},
+		{"gpasswd -a erin " + a, "changed account|there is erin", "gpasswd -d erin " + a},
+		{"usermod -s /usr/sbin/nologin " + a, "changed account|its shell is /usr/sbin/nologin", "usermod -s /bin/bash " + a},
+		{"usermod -L " + a, "changed account|somebody locked it", "sed -i 's/^" + a + ":!/" + a + ":/' /etc/shadow"},
+		{"cp -p /etc/shadow /root/shadow; usermod -e '' " + a, "changed account|does not expire by itself", "mv /root/shadow /etc/shadow"},
+		{"cp -p /etc/passwd /root/passwd; usermod -c '' " + a, "changed account|mark was taken away", "mv /root/passwd /etc/passwd"},
+		{"cp -p /etc/passwd /root/passwd; sed -i 's/^" + a + ":x:[0-9]*:/" + a + ":x:4711:/' /etc/passwd", "changed account|its uid is 4711, not", "mv /root/passwd /etc/passwd"},
+		{"cp -a /etc/sudoers.d/runner-" + a + " /etc/sudoers.d/copy; sed -i 's/" + a + " /erin /' /etc/sudoers.d/copy", "stray sudoers copy|it is for erin", "rm /etc/sudoers.d/copy"},
+		{"mkdir -p /root/.ssh; cat /home/" + a + "/.ssh/authorized_keys >>/root/.ssh/authorized_keys", "stray key /root/.ssh/authorized_keys|whose account is " + a, "sed -i /runner-g-/d /root/.ssh/authorized_keys"},
+		{"printf 'x:x:70999:70999::/nonexistent:/bin/sh\\n' >>/etc/passwd", "unmarked account x|one that runner gives", "sed -i '/^x:x:/d' /etc/passwd"},
+	} {
+		w.sh(change.by)
+		w.finds(change.want)
+		w.sh(change.back)
+	}
+	w.sh("mkdir /root/etc; cp -p /etc/passwd /etc/shadow /etc/group /etc/gshadow /root/etc; usermod -l renamed " + a)
+	w.finds("changed account renamed|has the name renamed now", "stray sudoers runner-"+a+"|whose account is renamed")
+	w.sh("mv /root/etc/* /etc")
+	w.finds()
+	w.sh("sed -i '/^" + a + ":/d' /etc/passwd")
+	w.finds("missing account "+a+"|is active until", "stray sudoers runner-"+a+"|is not there")
+	c = w.end(c.Grant.ID)
+	w.gone(c)
+	w.finds()
+}
+
+func TestAnUnknownAccountIsAdoptedAndRemovedWhenItsMarkSays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, nil)
+	lost := w.active("ada", map[string]any{"sudo": "ALL=(ALL) NOPASSWD: /usr/bin/id"})
+	kept := w.active("bob", nil)
+	a, id := lost.Grant.Account, lost.Grant.ID
+	w.sh("useradd -m erin; useradd -m -c 'runner g-1 of erin' eve")
+	strangers := w.sh("grep -e '^erin' -e '^eve' /etc/passwd /etc/shadow; ls -d /home/e*")
+	n := w.other()
+	s := n.finds("unknown account |does not know", "unknown account |does not know")
+	for _, f := range s.Findings {
+		if f.Expired || f.Until.Sub(kept.Grant.Backstop).Abs() > 5*time.Second {
+			t.Errorf("%s until %v, want %v", f.Object, f.Until, kept.Grant.Backstop)
+		}
+	}
+	adopt := func(object string, quarantine time.Duration) (grant.Case, error) {
+		return n.Adopt(t.Context(), engine.Decision{Device: "box", Object: object, Actor: "ops", Reason: "lost", Quarantine: quarantine})
+	}
+	for object, want := range map[string]string{"erin": "does not find \"erin\"", "eve": "does not find", "g-": "could be"} {
+		if _, err := adopt(object, 0); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", object, err, want)
+		}
+	}
+	c, err := adopt(a, 0)
+	must(t, err)
+	if c.Grant.ID != id || c.Grant.State != grant.Active || c.Grant.UID != lost.Grant.UID || c.Grant.Expires.Before(lost.Grant.Expires) || c.Grant.Expires.After(lost.Grant.Backstop) || c.Grant.Origin != grant.Adopted {
+		t.Fatalf("adopted as %+v, was %+v", c.Grant, lost.Grant)
+	}
+	n.finds("unknown account " + kept.Grant.Account)
+	if _, err := adopt(a, 0); err == nil {
+		t.Error("adopted twice")
+	}
+	if _, err := n.Extend(t.Context(), id, time.Minute, "ops"); err == nil || !strings.Contains(err.Error(), "cannot be extended") {
+		t.Errorf("extended: %v", err)
+	}
+	n.now = func() time.Time { return c.Grant.Expires.Add(time.Second) }
+	swept, err := n.Sweep(t.Context())
+	must(t, err)
+	if len(swept.Removed) != 1 || len(swept.Open) != 0 {
+		t.Fatalf("%+v", swept)
+	}
+	n.gone(swept.Removed[0])
+	n.now = time.Now
+
+	// The other one is locked now and deleted later, by whoever sweeps then.
+	c, err = adopt(kept.Grant.ID[:20], 48*time.Hour)
+	must(t, err)
+	c, err = n.RunDue(t.Context(), c)
+	must(t, err)
+	if c.Grant.State != grant.Active || c.Grant.NoAccess.IsZero() || c.Locking() != nil || !strings.Contains(w.sh("passwd -S "+kept.Grant.Account), " L ") {
+		t.Fatalf("in quarantine: %+v\n%s", c, n.logOf(c.Jobs[1].Execution))
+	}
+	n.finds()
+	n.sh("usermod -p '$6$x$y' " + kept.Grant.Account)
+	n.finds("changed account |is open again")
+	n.now = func() time.Time { return time.Now().Add(49 * time.Hour) }
+	swept, err = n.Sweep(t.Context())
+	must(t, err)
+	if len(swept.Removed) != 1 {
+		t.Fatalf("%+v", swept)
+	}
+	n.gone(swept.Removed[0])
+	if now := w.sh("grep -e '^erin' -e '^eve' /etc/passwd /etc/shadow; ls -d /home/e*"); now != strangers {
+		t.Errorf("strangers were\n%s\nand are\n%s", strangers, now)
+	}
+	events, err := n.store.Audit(t.Context(), kept.Grant.ID)
+	must(t, err)
+	if !slices.ContainsFunc(events, func(e grant.Event) bool {
+		return e.Action == "grant.quarantined" && e.Actor == "ops" && e.Detail["reason"] == "lost"
+	}) {
+		t.Errorf("audit: %+v", events)
+	}
+}
