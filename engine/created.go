@@ -26,6 +26,7 @@ const maxKept = 64 << 10
 func createdEnv(g *grant.Grant, forward *template.Template, reads []template.StepRead) map[string]any {
 	out := map[string]any{}
 	ended := len(g.Outputs) > 0 && json.Unmarshal(g.Outputs, &out) == nil
+	delete(out, elevationKey)
 	pinned, err := readPins(g.Plan)
 	if err != nil || len(g.Plan.Params) == 0 {
 		pinned = pins{} // of an ad hoc run
@@ -85,18 +86,18 @@ func whole(v any) any {
 	return v
 }
 
-// created is what the removal tpl sees of the creation of the grant. The template
+// created is what a part of the removal sees of the creation of the grant. The template
 // of the creation is read when it reads any of that; what cannot be read any more
 // leaves the values their types of JSON.
-func (w *work) created(ctx context.Context, tpl *template.Template) (map[string]any, error) {
+func (w *work) created(ctx context.Context, l rung) (map[string]any, error) {
 	var forward *template.Template
-	if tpl.ReadsCreated() {
+	if l.tpl.ReadsCreated() {
 		var err error
-		if forward, err = w.e.pinned(ctx, w.c.Grant.Plan.Forward); err != nil && ctx.Err() != nil {
+		if forward, err = w.e.pinned(ctx, l.grant.Plan.Forward); err != nil && ctx.Err() != nil {
 			return nil, err
 		}
 	}
-	return createdEnv(&w.c.Grant, forward, tpl.StepsRead()), nil
+	return createdEnv(l.grant, forward, l.tpl.StepsRead()), nil
 }
 
 // handedOn is what a creation leaves for its removal.

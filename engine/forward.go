@@ -51,6 +51,9 @@ func (w *work) forward(ctx context.Context) error {
 		if err := w.prove(ctx, hand); err != nil {
 			return w.fail(ctx, fmt.Errorf("the account was made but cannot log in: %w", err), true, said)
 		}
+		if said, err = w.elevateToo(ctx, said); err != nil {
+			return w.fail(ctx, fmt.Errorf("the account was made but not elevated: %w", err), true, said)
+		}
 		return w.activate(ctx, said)
 	}
 }
@@ -75,7 +78,7 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 	}
 	g := &w.c.Grant
 	env := lang.Env{"params": params, "grant": grantEnv(g, 0), "device": deviceEnv(&cn.Connection, 0)}
-	if err := w.keepVars(ctx, tpl, env); err != nil {
+	if err := w.keepVars(ctx, tpl, env, func(p *pins) *map[string]any { return &p.Vars }); err != nil {
 		return nil, err
 	}
 	run := executor.Run{
@@ -89,7 +92,11 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 		}
 	}
 	w.exec.Steps = count(tpl.Steps)
-	w.say(fmt.Sprintf("creating account %s on %s", g.Account, cn.Device))
+	what := "creating"
+	if !g.Creates {
+		what = "elevating"
+	}
+	w.say(fmt.Sprintf("%s account %s on %s", what, g.Account, cn.Device))
 	return executor.Do(ctx, run)
 }
 
@@ -98,13 +105,16 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 // stored with the grant before anything is changed.
 func (w *work) probed(ctx context.Context, env lang.Env, cn *connection, surface map[string]any, sent time.Time) error {
 	g := &w.c.Grant
-	items := lines(surface["items"])
+	var items []string
+	if g.Creates { // of what was there before an elevation its intents tell
+		items = lines(surface["items"])
+	}
 	for _, it := range items {
 		if platforms[cn.Platform].taken(it, g.Account) {
 			return fmt.Errorf("an account or group named %s is already on %s: it was there before and was not touched", g.Account, cn.Device)
 		}
 	}
-	if free, is := surface["uid_free"].(bool); is && !free {
+	if free, is := surface["uid_free"].(bool); is && !free && g.Creates {
 		return errUIDTaken
 	}
 	skew, err := skewOf(surface, sent, w.e.Now())
@@ -214,6 +224,9 @@ func withUID(tpl *template.Template, g *grant.Grant) ([]byte, error) {
 
 // prove logs in as the account, once.
 func (w *work) prove(ctx context.Context, hand *handover) error {
+	if !w.c.Grant.Creates {
+		return nil // its login is its own affair
+	}
 	cn, err := pinnedConnection(w.c.Grant.Plan)
 	if err != nil {
 		return err

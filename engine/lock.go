@@ -27,16 +27,13 @@ func (w *work) lock(ctx context.Context) error {
 		return w.again(ctx, err, notReached(err), nil)
 	}
 	defer conn.Close()
-	res, err := w.ladder(ctx, tpl, steps, conn, cn)
+	res, err := w.ladder(ctx, rung{tpl: tpl, steps: steps, grant: &w.c.Grant, last: true}, conn, cn)
 	w.locked = lockedAt(res)
 	if err == nil && w.locked.IsZero() {
 		err = errors.New("the steps that end the access were skipped: the account is not there any more")
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return w.yield(ctx, err)
-		}
-		return w.again(ctx, err, blocker(err), nil)
+		return w.notYet(ctx, err, nil)
 	}
 	if err := w.ended(ctx, "ok", ""); err != nil {
 		return err

@@ -17,6 +17,7 @@ type observer struct {
 	steps []grant.StepResult
 	from  map[int]int64 // log offset at which a step began
 	last  time.Time
+	base  int // what is added to the numbers of steps: there is another template before
 }
 
 var _ executor.Observer = (*observer)(nil)
@@ -24,18 +25,27 @@ var _ executor.Observer = (*observer)(nil)
 func newObserver(w *work) *observer { return &observer{w: w, from: map[int]int64{}, last: w.e.Now()} }
 
 // Began notes where the step's output starts.
-func (o *observer) Began(n int, _ string, _ time.Time) { o.from[n] = o.w.log.Offset() }
+func (o *observer) Began(n int, _ string, _ time.Time) { o.from[o.number(n)] = o.w.log.Offset() }
+
+// number is that of a step within the execution; 0 stays what belongs to none.
+func (o *observer) number(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return o.base + n
+}
 
 // Output passes a step's output on to the journal.
 func (o *observer) Output(n int, stream transport.Stream, at time.Time, data []byte) {
-	o.w.log.Write(context.Background(), n, string(stream), at, data)
+	o.w.log.Write(context.Background(), o.number(n), string(stream), at, data)
 }
 
 // Note writes a line of runner's own.
-func (o *observer) Note(n int, text string) { o.w.log.Note(n, text) }
+func (o *observer) Note(n int, text string) { o.w.log.Note(o.number(n), text) }
 
 // Ended keeps a step result.
 func (o *observer) Ended(r executor.StepResult) {
+	r.N = o.number(r.N)
 	o.w.log.EndStep(r.N)
 	s := grant.StepResult{
 		N: r.N, Name: r.Name, Module: r.Module, Status: string(r.Status), RC: r.RC, Attempts: r.Attempts, Started: r.Started,
@@ -71,6 +81,7 @@ func (o *observer) flush(ctx context.Context) {
 type recorder struct {
 	w    *work
 	base int // sequence number of this execution's first change
+	step int // what is added to the numbers of its steps
 }
 
 var _ executor.Recorder = (*recorder)(nil)
@@ -102,7 +113,7 @@ func (r *recorder) put(ctx context.Context, cs []executor.Change) error {
 			return err
 		}
 		rows = append(rows, grant.Change{
-			Execution: r.w.exec.ID, Seq: r.base + c.Seq, Step: c.Step, Module: c.Module, Object: c.Object,
+			Execution: r.w.exec.ID, Seq: r.base + c.Seq, Step: r.step + c.Step, Module: c.Module, Object: c.Object,
 			State: c.State, Before: c.Before, After: c.After, Undo: undo, Hold: c.Hold,
 		})
 	}

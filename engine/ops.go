@@ -128,7 +128,10 @@ func (w *work) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	backstop := to.Add(cn.Margin)
+	var backstop time.Time
+	if !g.Backstop.IsZero() {
+		backstop = to.Add(cn.Margin)
+	}
 	cause := w.renewOnDevice(ctx, to, backstop)
 	outcome, why := "ok", ""
 	if cause != nil {
@@ -188,7 +191,7 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 		}
 	}
 	w.exec.Steps = count(tpl.Renew)
-	w.say(fmt.Sprintf("moving the expiries of %s on %s to %s", g.Account, cn.Device, backstop.UTC().Format(time.RFC3339)))
+	w.say(fmt.Sprintf("extending what %s has on %s to %s", g.Account, cn.Device, to.UTC().Format(time.RFC3339)))
 	_, err = executor.Do(ctx, run)
 	return err
 }

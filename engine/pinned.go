@@ -96,6 +96,8 @@ type pins struct {
 	// is of that, from when it ended.
 	Reads []template.StepRead       `json:"reads,omitempty"`
 	Steps map[string]map[string]any `json:"steps,omitempty"`
+	// Elevation is there when the account that is made is elevated, too.
+	Elevation *elevation `json:"elevation,omitempty"`
 }
 
 func readPins(p grant.Plan) (pins, error) {
@@ -208,8 +210,9 @@ func newKeyPair(comment string) (private, public string, err error) {
 
 // keepVars computes the variables of the creation, once, and stores them with
 // the grant before the device is touched: its later steps and its removal see
-// the same values. Variables that hold secrets are computed again.
-func (w *work) keepVars(ctx context.Context, tpl *template.Template, env lang.Env) error {
+// the same values. Variables that hold secrets are computed again. of says where
+// in the pins they are kept.
+func (w *work) keepVars(ctx context.Context, tpl *template.Template, env lang.Env, of func(*pins) *map[string]any) error {
 	if err := evalVars(tpl, env); err != nil || len(tpl.Vars) == 0 {
 		return err
 	}
@@ -217,12 +220,13 @@ func (w *work) keepVars(ctx context.Context, tpl *template.Template, env lang.En
 	if err != nil {
 		return err
 	}
-	pinned.Vars = map[string]any{}
+	kept := map[string]any{}
 	for name, v := range env["vars"].(map[string]any) { //nolint:forcetypeassert // evalVars made it
 		if !holdsSecret(v) {
-			pinned.Vars[name] = v
+			kept[name] = v
 		}
 	}
+	*of(&pinned) = kept
 	params, err := json.Marshal(pinned)
 	if err != nil {
 		return fmt.Errorf("engine: vars: %w", err)

@@ -34,17 +34,37 @@ func (w *work) remove(ctx context.Context) error {
 		return w.again(ctx, err, notReached(err), nil)
 	}
 	defer conn.Close()
-	res, err := w.ladder(ctx, tpl, steps, conn, cn)
+	back, err := w.second(ctx, true)
+	if err != nil {
+		return w.again(ctx, err, "", nil)
+	}
+	var reverted error
+	var elevation *executor.Result // how it was taken back
+	if back != nil {
+		// It comes first, but what keeps it from working must not keep the account.
+		if elevation, reverted = w.ladder(ctx, rung{tpl: back.tpl, steps: back.tpl.Revert, grant: &back.grant, after: back.base}, conn, cn); stopsAll(reverted) {
+			return w.notYet(ctx, reverted, nil)
+		}
+	}
+	res, err := w.ladder(ctx, rung{tpl: tpl, steps: steps, grant: &w.c.Grant, last: true}, conn, cn)
 	w.locked = lockedAt(res)
 	if err != nil {
-		if ctx.Err() != nil {
-			return w.yield(ctx, err)
-		}
-		return w.again(ctx, err, blocker(err), w.receipt(res, cn))
+		return w.notYet(ctx, err, w.receipt(res, cn))
 	}
 	receipt := w.receipt(res, cn)
+	if !w.c.Grant.Creates {
+		elevation, receipt = res, w.newReceipt(cn)
+	}
+	if elevation != nil {
+		if err := w.lookBack(ctx, receipt, elevation, conn, tpl.Become); err != nil {
+			return w.notYet(ctx, err, nil)
+		}
+	}
 	if !receipt.Empty() {
 		return w.again(ctx, errors.New("not everything is as it was before the grant"), blocking(receipt), receipt)
+	}
+	if reverted != nil {
+		return w.again(ctx, reverted, blocker(reverted), receipt)
 	}
 	if err := w.allUndone(ctx); err != nil {
 		return err
@@ -58,22 +78,32 @@ func (w *work) remove(ctx context.Context) error {
 	})
 }
 
+// rung is a list of steps of a removal.
+type rung struct {
+	tpl   *template.Template
+	steps []*template.Step
+	grant *grant.Grant // as the template sees it
+	after int          // of the recorded changes only those of later steps
+	last  bool
+}
+
 // ladder runs the steps of the removal and reads the surface back.
-func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*template.Step, conn transport.Conn, cn *connection) (*executor.Result, error) {
-	g := &w.c.Grant
+func (w *work) ladder(ctx context.Context, l rung, conn transport.Conn, cn *connection) (*executor.Result, error) {
+	g, tpl := l.grant, l.tpl
 	changes, err := w.changes(ctx)
 	if err != nil {
 		return nil, err
 	}
+	changes = slices.DeleteFunc(changes, func(c executor.Change) bool { return c.Step <= l.after })
 	sid := sidOf(g, changes)
 	about := grantEnv(g, 0)
 	about["sid"] = sid
-	created, err := w.created(ctx, tpl)
+	created, err := w.created(ctx, l)
 	if err != nil {
 		return nil, err
 	}
 	env := lang.Env{"grant": about, "device": deviceEnv(&cn.Connection, 0), "created": created}
-	params, err := w.removalParams(tpl, env)
+	params, err := removalParams(tpl, g.Plan, env)
 	if err != nil {
 		return nil, err
 	}
@@ -86,14 +116,78 @@ func (w *work) ladder(ctx context.Context, tpl *template.Template, steps []*temp
 		return nil, err
 	}
 	run := executor.Run{
-		Steps: steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
+		Steps: l.steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
 		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Takeover: true, Observe: w.obs, Lease: w.lease, Until: w.until(),
 		Recorded: changes, Undone: w.undone,
 	}
-	run.After = platforms[cn.Platform].call(w.e.Modules, g, sid)
-	w.exec.Steps = count(steps)
-	w.say(fmt.Sprintf("removing account %s from %s", g.Account, cn.Device))
+	what := "taking back the elevation of account %s on %s"
+	if g.Creates && l.last {
+		run.After = platforms[cn.Platform].call(w.e.Modules, g, sid)
+		what = "removing account %s from %s"
+	}
+	w.obs.base = w.exec.Steps
+	defer func() { w.obs.base = 0 }()
+	run.ID += strings.Repeat("-r", min(w.exec.Steps, 1))
+	w.exec.Steps += count(l.steps)
+	w.say(fmt.Sprintf(what, g.Account, cn.Device))
 	return executor.Do(ctx, run)
+}
+
+// lookBack reads back what the elevation changed, and notes it on the receipt.
+func (w *work) lookBack(ctx context.Context, r *grant.Receipt, elevation *executor.Result, conn transport.Conn, become string) error {
+	changes, err := w.changes(ctx)
+	if err != nil {
+		return err
+	}
+	if w.c.Grant.Creates { // the rest went with the account, which the surface tells
+		p, err := w.second(ctx, true)
+		if err != nil {
+			return err
+		}
+		changes = slices.DeleteFunc(changes, func(c executor.Change) bool { return c.Step <= p.base })
+	}
+	seen, err := executor.Look(ctx, executor.Run{
+		Become: become, Conn: conn, Modules: w.e.Modules, ID: w.exec.ID + "-look", Scope: w.c.Grant.ID, Env: lang.Env{}, Recorded: changes, Until: w.until(),
+	})
+	if err != nil {
+		return err
+	}
+	if old := w.c.Grant.Receipt; old != nil {
+		r.Conflicts = append(r.Conflicts, old.Conflicts...)
+	}
+	r.Conflicts = append(r.Conflicts, already(elevation, w.job.Attempt > 1)...)
+	found(r, seen)
+	slices.Sort(r.Conflicts)
+	r.Conflicts = slices.Compact(r.Conflicts)
+	return nil
+}
+
+// already tells of what was no longer as the grant left it. Of a second attempt
+// the first may have done that.
+func already(res *executor.Result, again bool) []string {
+	var out []string
+	who := "somebody else took it back before the grant did"
+	if again {
+		who = "it was taken back before this attempt"
+	}
+	for _, s := range res.Steps {
+		if s.Module != "revert" {
+			continue
+		}
+		for _, object := range lines(s.Values["already"]) {
+			out = append(out, object+": "+who)
+		}
+		for _, object := range lines(s.Values["conflicts"]) {
+			out = append(out, object+": somebody else changed it, and it is left alone")
+		}
+	}
+	return out
+}
+
+// stopsAll reports whether nothing more can be done in this attempt.
+func stopsAll(err error) bool {
+	_, step := errors.AsType[*executor.StepError](err)
+	return err != nil && !step
 }
 
 // allUndone closes the recorded changes: the receipt has proven that nothing
@@ -121,8 +215,8 @@ func (w *work) allUndone(ctx context.Context) error {
 
 // removalParams resolves the parameters of a removal: those that are pinned
 // have the pinned values, the others their defaults.
-func (w *work) removalParams(tpl *template.Template, env lang.Env) (map[string]any, error) {
-	pinned, err := readPins(w.c.Grant.Plan)
+func removalParams(tpl *template.Template, plan grant.Plan, env lang.Env) (map[string]any, error) {
+	pinned, err := readPins(plan)
 	if err != nil {
 		return nil, err
 	}
@@ -135,12 +229,18 @@ func (w *work) removalParams(tpl *template.Template, env lang.Env) (map[string]a
 	return tpl.Resolve(nil, given, env, generate)
 }
 
+// newReceipt is one on which nothing is noted yet.
+func (w *work) newReceipt(cn *connection) *grant.Receipt {
+	return &grant.Receipt{At: w.e.Now(), Device: cn.Device, Peer: w.exec.Peer, Left: []string{}, Missing: []string{}, Known: !w.c.Grant.Creates}
+}
+
 // receipt compares the surface with the one before the grant.
 func (w *work) receipt(res *executor.Result, cn *connection) *grant.Receipt {
 	if res == nil || res.Calls["surface"] == nil {
 		return nil
 	}
-	r := &grant.Receipt{At: w.e.Now(), Device: cn.Device, Peer: w.exec.Peer, Left: []string{}, Missing: []string{}, After: lines(res.Calls["surface"]["items"])}
+	r := w.newReceipt(cn)
+	r.After = lines(res.Calls["surface"]["items"])
 	if old := w.c.Grant.Receipt; old != nil {
 		r.Before, r.Known = old.Before, old.Known
 		r.Session = old.Session
@@ -232,6 +332,14 @@ func (w *work) again(ctx context.Context, cause error, blockedBy string, receipt
 		c.LockedOut(w.locked) // what is left may take its time: the access is over
 		return c.Retry(w.fence, w.e.Now(), why, w.log.Text(blockedBy), receipt, w.e.jitter())
 	})
+}
+
+// notYet ends an attempt that something kept from ending well.
+func (w *work) notYet(ctx context.Context, cause error, receipt *grant.Receipt) error {
+	if ctx.Err() != nil {
+		return w.yield(ctx, cause)
+	}
+	return w.again(ctx, cause, blocker(cause), receipt)
 }
 
 // yield hands the job back because this process is told to stop.

@@ -1,12 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os/user"
 	"slices"
 	"strings"
@@ -50,7 +50,7 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 	if err != nil {
 		return grant.Case{}, err
 	}
-	if platforms[q.dev.Platform].numbered {
+	if g.Creates && platforms[q.dev.Platform].numbered {
 		if g.UID, err = e.Store.ReserveUID(ctx, q.dev.Name, q.dev.UIDs.First, q.dev.UIDs.Last, now); err != nil {
 			return grant.Case{}, err
 		}
@@ -62,7 +62,10 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 	if a.Session != nil {
 		c.Open(grant.Session{ID: e.newID("s"), Kind: a.Session.Kind, Command: a.Session.Command, Node: e.Node, Client: a.Session.Client}, now)
 	}
-	snaps := []grant.Snapshot{snapshot(q.forward), snapshot(q.removal)}
+	var snaps []grant.Snapshot
+	for _, t := range q.templates() {
+		snaps = append(snaps, snapshot(t))
+	}
 	if err := e.Store.Create(ctx, c, snaps); err != nil {
 		if conflict, ok := errors.AsType[*grant.ConflictError](err); ok && conflict.What == "requester" {
 			return grant.Case{}, denyExisting(conflict.Existing)
@@ -78,6 +81,15 @@ type asked struct {
 	dev              *inventory.Device
 	conn             *inventory.Connection
 	forward, removal *template.Template
+	// elevate and revert are there when the account that is made is elevated, too.
+	elevate, revert *template.Template
+}
+
+func (q *asked) templates() []*template.Template {
+	if q.elevate == nil {
+		return []*template.Template{q.forward, q.removal}
+	}
+	return []*template.Template{q.forward, q.removal, q.elevate, q.revert}
 }
 
 // consider decides whether the grant may be, and returns it without uid and
@@ -99,29 +111,38 @@ func (e *Engine) consider(ctx context.Context, a Ask, now time.Time) (q asked, g
 	if err := e.alreadyHas(ctx, a); err != nil {
 		return q, g, err
 	}
-	if q.forward, q.removal, err = e.slots(q.cred); err != nil {
+	if err = e.slots(&q); err != nil {
 		return q, g, err
 	}
 	if q.conn, err = e.Inventory.Resolve(q.cred.Name); err != nil {
 		return q, g, badInput(err)
 	}
 	q.dev = e.Inventory.Devices[q.cred.Device]
-	for _, t := range []*template.Template{q.forward, q.removal} {
+	for _, t := range q.templates() {
 		if t.Platform != q.dev.Platform {
 			return q, g, &InputError{Reason: fmt.Sprintf("template %s/%s is for %s, and device %s of credential %s is %s", t.Kind, t.Name, t.Platform, q.dev.Name, q.cred.Name, q.dev.Platform)}
 		}
+	}
+	if a.GenerateKey && !q.cred.JIT.Creates() {
+		return q, g, &InputError{Reason: fmt.Sprintf("credential %s changes an account that exists, which keeps its own login: ask without a key", q.cred.Name)}
 	}
 	if a.GenerateKey && !platforms[q.dev.Platform].keys {
 		return q, g, &InputError{Reason: fmt.Sprintf("device %s is %s, where accounts log in by password: ask without a key", q.dev.Name, q.dev.Platform)}
 	}
 	g = grant.Grant{
 		ID: e.newID("g"), Requester: a.Requester, Caller: a.Caller, Reason: a.Reason, Credential: q.cred.Name,
-		Device: q.cred.Device, Creates: true, For: length,
+		Device: q.cred.Device, Creates: q.cred.JIT.Creates(), For: length,
 	}
-	g.Backstop = now.Add(grant.CreationWindow + length + q.cred.JIT.Margin)
-	g.Account, err = accountName(q.cred)
+	if enforced(q.forward) {
+		g.Backstop = now.Add(grant.CreationWindow + length + q.cred.JIT.Margin)
+	}
+	g.Account, err = accountName(q.cred, a.Requester)
 	return q, g, err
 }
+
+// enforced reports whether the device itself ends what a template gives: a
+// membership, for one, has no expiry.
+func enforced(t *template.Template) bool { return bytes.Contains(t.Body, []byte("backstop_at")) }
 
 func snapshot(t *template.Template) grant.Snapshot {
 	return grant.Snapshot{Hash: t.Hash, Kind: string(t.Kind), Name: t.Name, Body: t.Body}
@@ -230,32 +251,18 @@ func denyExisting(g grant.Grant) error {
 		g.Requester, g.ID, g.Credential, g.State, g.Expires.UTC().Format(time.RFC3339))}
 }
 
-// slots returns the templates of the credential.
-func (e *Engine) slots(cred *inventory.Credential) (forward, removal *template.Template, err error) {
-	if cred.JIT.Type != "" && cred.JIT.Type != "create_delete" {
-		return nil, nil, &InputError{Reason: fmt.Sprintf("credential %s has jit type %s: this runner does create_delete only", cred.Name, cred.JIT.Type)}
-	}
-	if forward, err = e.Templates.Get(template.Create, cred.JIT.Create); err != nil {
-		return nil, nil, badInput(err)
-	}
-	if removal, err = e.Templates.Get(template.Delete, cmp.Or(cred.JIT.Delete, forward.Removal)); err != nil {
-		return nil, nil, badInput(err)
-	}
-	for _, t := range []*template.Template{forward, removal} {
-		if !t.Enabled {
-			return nil, nil, &InputError{Reason: fmt.Sprintf("template %s/%s is not enabled", t.Kind, t.Name)}
-		}
-	}
-	return forward, removal, nil
-}
-
-// accountName renders the credential's pattern with a fresh id.
-func accountName(cred *inventory.Credential) (string, error) {
-	v, err := cred.Account.Eval(lang.Env{"id": secret.NewID()})
+// accountName renders the credential's pattern with a fresh id, or names the
+// account that is changed.
+func accountName(cred *inventory.Credential, requester string) (string, error) {
+	v, err := cred.Account.Eval(lang.Env{"id": secret.NewID(), "requester": requester})
 	if err != nil {
 		return "", &InputError{Reason: fmt.Sprintf("account name of credential %s: %v", cred.Name, err)}
 	}
-	return fmt.Sprint(v), nil
+	name := fmt.Sprint(v)
+	if !cred.JIT.Creates() && !inventory.KnownAccount(name) {
+		return "", &InputError{Reason: fmt.Sprintf("credential %s is for account %q of requester %s, and no account can have that name", cred.Name, name, requester)}
+	}
+	return name, nil
 }
 
 // values are the params of both templates.
@@ -265,16 +272,18 @@ type values struct {
 	open    map[string]any // those without the secrets
 	removal map[string]any // of the removal that are not its defaults
 	hand    handover
+	// elevation is there when the account that is made is elevated, too.
+	elevation *elevation
 }
 
 // values resolves the params.
 func (e *Engine) values(g *grant.Grant, q asked, a Ask, made template.Generator) (*values, error) {
-	if err := q.forward.MaySet(a.Params, a.Operator); err != nil {
+	given, more, err := q.share(a)
+	if err != nil {
 		return nil, badInput(err)
 	}
-	v := &values{given: map[string]any{}, open: map[string]any{}}
-	maps.Copy(v.given, a.Params)
-	if a.GenerateKey || q.cred.Password == "none" && v.given["public_key"] == nil {
+	v := &values{given: given, open: map[string]any{}}
+	if g.Creates && (a.GenerateKey || q.cred.Password == "none" && v.given["public_key"] == nil) {
 		private, public, err := newKeyPair(g.Account)
 		if err != nil {
 			return nil, err
@@ -290,7 +299,6 @@ func (e *Engine) values(g *grant.Grant, q asked, a Ask, made template.Generator)
 		}
 	}
 	env := lang.Env{"grant": grantEnv(g, 0), "device": deviceEnv(q.conn, 0)}
-	var err error
 	if v.params, err = q.forward.Resolve(q.cred.Params, v.given, env, made); err != nil {
 		return nil, badInput(err)
 	}
@@ -308,7 +316,10 @@ func (e *Engine) values(g *grant.Grant, q asked, a Ask, made template.Generator)
 	if v.removal, err = removalPins(q.removal, v.open, q.cred.Params, env); err != nil {
 		return nil, &InputError{Reason: fmt.Sprintf("credential %s, template %s/%s: %v", q.cred.Name, q.removal.Kind, q.removal.Name, err)}
 	}
-	return v, nil
+	if q.elevate != nil {
+		v.elevation, err = q.elevation(more, env)
+	}
+	return v, err
 }
 
 // pin resolves the params and pins everything that running and removing the
@@ -325,7 +336,7 @@ func (e *Engine) pin(g *grant.Grant, q asked, a Ask) error {
 	if g.Sealed, err = e.Key.Seal(plain, g.ID); err != nil {
 		return err
 	}
-	if g.Plan.Params, err = json.Marshal(pins{Forward: v.open, Removal: v.removal, Reads: q.removal.StepsRead()}); err != nil {
+	if g.Plan.Params, err = json.Marshal(pins{Forward: v.open, Removal: v.removal, Elevation: v.elevation, Reads: q.removal.StepsRead()}); err != nil {
 		return fmt.Errorf("engine: params: %w", err)
 	}
 	pin := connection{Connection: *q.conn, UIDs: q.dev.UIDs, Margin: q.cred.JIT.Margin, MaxDuration: q.cred.JIT.MaxDuration}
@@ -333,7 +344,10 @@ func (e *Engine) pin(g *grant.Grant, q asked, a Ask) error {
 		return fmt.Errorf("engine: connection: %w", err)
 	}
 	g.Plan.Forward, g.Plan.Removal = q.forward.Hash, q.removal.Hash
-	g.Plan.Longest = max(longest(q.forward), underWay(q.conn))
+	for _, t := range q.templates() {
+		g.Plan.Longest = max(g.Plan.Longest, longest(t))
+	}
+	g.Plan.Longest = max(g.Plan.Longest, underWay(q.conn))
 	return nil
 }
 

@@ -21,11 +21,12 @@ type RequestPlan struct {
 	Requester, Caller           string
 	Because                     string // why the requester may
 	Pattern                     string // of account names
-	Account                     string // an example
+	Creates                     bool   // the account is made for the grant
+	Account                     string // that is changed, or an example
 	UID                         int64  // the next free one; 0 where the device itself numbers accounts
 	For                         time.Duration
 	Expires                     time.Time // if the account were made at once
-	Backstop                    time.Time // when the device itself ends the access, in our clock
+	Backstop                    time.Time // when the device itself ends the access, in our clock; zero: it does not
 	DeviceBackstop              time.Time // the same moment by the device's clock
 	Skew                        time.Duration
 	Secret                      string // what the requester gets
@@ -57,7 +58,7 @@ func (e *Engine) PlanRequest(ctx context.Context, a Ask) (*RequestPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if platforms[q.dev.Platform].numbered {
+	if g.Creates && platforms[q.dev.Platform].numbered {
 		if g.UID, err = e.Store.NextUID(ctx, q.dev.Name, q.dev.UIDs.First, q.dev.UIDs.Last, now); err != nil {
 			return nil, err
 		}
@@ -69,7 +70,7 @@ func (e *Engine) PlanRequest(ctx context.Context, a Ask) (*RequestPlan, error) {
 	g.Requested, g.Expires = now, now.Add(g.For)
 	p := &RequestPlan{
 		Credential: q.cred.Name, Device: q.dev.Name, Address: q.conn.Address, Requester: a.Requester, Caller: a.Caller, Because: because(q, a),
-		Pattern: q.cred.AccountText, Account: g.Account, UID: g.UID, For: g.For, Expires: g.Expires, Backstop: g.Backstop, Secret: v.hand.what(a),
+		Pattern: q.cred.AccountText, Creates: g.Creates, Account: g.Account, UID: g.UID, For: g.For, Expires: g.Expires, Backstop: g.Backstop, Secret: v.hand.what(a),
 	}
 	conn, err := e.Dialer.Dial(ctx, q.conn)
 	if err != nil {
@@ -80,7 +81,9 @@ func (e *Engine) PlanRequest(ctx context.Context, a Ask) (*RequestPlan, error) {
 	if err := e.planCreate(ctx, p, conn, q, &g, v); err != nil {
 		return nil, err
 	}
-	p.DeviceBackstop = g.Backstop.Add(p.Skew)
+	if !g.Backstop.IsZero() {
+		p.DeviceBackstop = g.Backstop.Add(p.Skew)
+	}
 	return p, e.planRemove(ctx, p, q, &g, v)
 }
 
@@ -160,7 +163,7 @@ func (e *Engine) planCreate(ctx context.Context, p *RequestPlan, conn transport.
 
 // surface notes what is on the device already, and its clock.
 func (p *RequestPlan) surface(g *grant.Grant, surface map[string]any, from, to time.Time) {
-	if free, is := surface["uid_free"].(bool); is && !free {
+	if free, is := surface["uid_free"].(bool); is && !free && g.Creates {
 		p.Notes = append(p.Notes, fmt.Sprintf("uid %d is still known on %s; the request takes another one then", g.UID, p.Device))
 	}
 	skew, err := skewOf(surface, from, to)
@@ -178,7 +181,10 @@ func (e *Engine) templatePlan(t *template.Template, params []ExplainedValue, env
 // planRemove says what the removal would do; what the creation would have
 // changed stands in for what is recorded then.
 func (e *Engine) planRemove(ctx context.Context, p *RequestPlan, q asked, g *grant.Grant, v *values) error {
-	tpl := q.removal
+	tpl, steps := q.removal, q.removal.Steps
+	if tpl.Kind == template.Elevate {
+		steps = tpl.Revert
+	}
 	env := lang.Env{"grant": grantEnv(g, p.Skew), "device": deviceEnv(q.conn, p.Skew), "created": createdEnv(g, nil, nil)}
 	params, err := tpl.Resolve(nil, v.removal, env, unmade)
 	if err != nil {
@@ -201,7 +207,7 @@ func (e *Engine) planRemove(ctx context.Context, p *RequestPlan, q asked, g *gra
 		}
 	}
 	p.Remove.Plan, err = executor.Explain(ctx, executor.Run{
-		Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env, Modules: e.Modules, ID: "plan", Recorded: changes,
+		Steps: steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env, Modules: e.Modules, ID: "plan", Recorded: changes,
 	}, "created")
 	return err
 }

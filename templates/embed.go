@@ -6,5 +6,5 @@ import "embed"
 
 // FS holds create/, delete/ and elevate/ with one YAML file for each template.
 //
-//go:embed create/*.yaml delete/*.yaml
+//go:embed create/*.yaml delete/*.yaml elevate/*.yaml
 var FS embed.FS

@@ -326,9 +326,14 @@ func (a *app) answerReceipt(c *grant.Case) error {
 func (a *app) describeReceipt(w io.Writer, c *grant.Case, v *receiptJSON) {
 	g := &c.Grant
 	verdict := "none yet: the account was not removed"
+	if !g.Creates {
+		verdict = "none yet: the account was not put back"
+	}
 	switch {
 	case g.State == grant.Cancelled || g.State == grant.Denied:
 		verdict = "none: nothing was changed on " + g.Device
+	case v.Empty && !g.Creates:
+		verdict = "empty: nothing that the grant added is left on " + g.Device
 	case v.Empty:
 		verdict = "empty: nothing is left on " + g.Device
 	case g.Receipt != nil && len(g.Receipt.Left)+len(g.Receipt.Missing) > 0:
@@ -357,7 +362,7 @@ func (a *app) describeReceipt(w io.Writer, c *grant.Case, v *receiptJSON) {
 	for _, part := range []struct {
 		title string
 		items []string
-	}{{"left", g.Receipt.Left}, {"missing", g.Receipt.Missing}, {"left by the session, and taken away", g.Receipt.Session}} {
+	}{{"left", g.Receipt.Left}, {"missing", g.Receipt.Missing}, {"left by the session, and taken away", g.Receipt.Session}, {"changed by somebody else, and left alone", g.Receipt.Conflicts}, {"kept for other grants", g.Receipt.Held}} {
 		if len(part.items) == 0 {
 			continue
 		}

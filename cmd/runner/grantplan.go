@@ -27,8 +27,8 @@ type requestPlanJSON struct {
 	UID              int64            `json:"uid"`
 	ForSeconds       int64            `json:"for_seconds"`
 	ExpiresAt        time.Time        `json:"expires_at"`
-	BackstopAt       time.Time        `json:"backstop_at"`
-	DeviceBackstopAt time.Time        `json:"device_backstop_at"`
+	BackstopAt       time.Time        `json:"backstop_at,omitzero"`
+	DeviceBackstopAt time.Time        `json:"device_backstop_at,omitzero"`
 	SkewSeconds      int64            `json:"skew_seconds"`
 	Secret           string           `json:"secret"`
 	Problems         []string         `json:"problems"`
@@ -105,9 +105,16 @@ func (a *app) describeRequestPlan(w io.Writer, p *engine.RequestPlan, v *request
 	if v.UID != 0 {
 		uid = fmt.Sprintf("%d, the next free one", v.UID)
 	}
-	fields(w, field{"allowed", v.Because}, field{"account", v.AccountPattern + ", such as " + v.Account}, field{"uid", uid},
+	account, ends := v.AccountPattern+", such as "+v.Account, "at the latest at "+stamp(p.Backstop)+" ("+clock+")"
+	if !p.Creates {
+		account = v.Account + ", which exists and stays"
+	}
+	if p.Backstop.IsZero() {
+		ends = "not by itself: what " + v.Create.Template + " gives lasts until runner takes it back"
+	}
+	fields(w, field{"allowed", v.Because}, field{"account", account}, field{"uid", uid},
 		field{"device", v.Device + ", " + v.Peer}, field{"for", span(p.For) + ", when it is made now until " + stamp(p.Expires)},
-		field{"device ends it", "at the latest at " + stamp(p.Backstop) + " (" + clock + ")"}, field{"requester gets", v.Secret})
+		field{"device ends it", ends}, field{"requester gets", v.Secret})
 	for _, n := range v.Notes {
 		_, _ = fmt.Fprintln(w, "note: "+oneLine(n))
 	}

@@ -135,7 +135,25 @@ func (r *request) prepare(ctx context.Context) error {
 		return err
 	}
 	if cred := r.eng.Inventory.Credentials[r.ask.Credential]; cred != nil {
-		t, err := r.eng.Templates.Get(template.Create, cred.JIT.Create)
+		if err := r.fit(cred, given); err != nil {
+			return err
+		}
+	}
+	return r.makeKeyFile()
+}
+
+// fit reads the params as the templates of the credential take them. What is
+// wrong with a template otherwise the request says.
+func (r *request) fit(cred *inventory.Credential, given givenParams) error {
+	slots := map[template.Kind]string{template.Elevate: cred.JIT.Elevate}
+	if cred.JIT.Creates() {
+		slots[template.Create] = cred.JIT.Create
+	}
+	for kind, name := range slots {
+		if name == "" {
+			continue
+		}
+		t, err := r.eng.Templates.Get(kind, name)
 		if ps, is := errors.AsType[lang.Problems](err); is {
 			return ps
 		}
@@ -145,11 +163,11 @@ func (r *request) prepare(ctx context.Context) error {
 		if _, is := errors.AsType[*usageError](err); is {
 			return err
 		}
-		if err == nil {
+		if err == nil && kind == template.Create {
 			r.warnOfLeftovers(cred, t)
 		}
 	}
-	return r.makeKeyFile()
+	return nil
 }
 
 // warnOfLeftovers says what the removal of the grant will leave, as far as that
@@ -318,6 +336,13 @@ func (r *request) conclude(ctx context.Context, c grant.Case) error {
 // handOver prints the secret of an active grant where it may be printed.
 func (r *request) handOver(ctx context.Context, c *grant.Case) error {
 	a := r.app
+	if !c.Grant.Creates {
+		v := viewGrant(c, a.now())
+		return a.answer(v, func(w io.Writer) {
+			fields(w, field{"grant", v.ID}, field{"account", v.Account + " on " + v.Device}, field{"expires", a.when(v.Expires)},
+				field{"log in", "as before; what was added counts for new logins"}, field{"end it", "runner grant end " + v.ID})
+		})
+	}
 	if !a.mayPrint() && r.key == nil && !r.open {
 		a.say("grant %s is active until %s; its secret is not printed, because stdout is not a terminal", c.Grant.ID, stamp(c.Grant.Expires))
 		a.hint("runner grant collect %s -o json", c.Grant.ID)

@@ -95,6 +95,51 @@ func Revert(ctx context.Context, r Run) (undone, conflicts []string, err error) 
 	return d.undone, d.conflicts, err
 }
 
+// Seen is what the device says about an object that was changed.
+type Seen struct {
+	Change Change // all that was recorded of the object, as one
+	Now    string
+	Known  bool // false: nothing can look at it, or it was not told
+}
+
+// Look asks what the recorded changes of r came to, whatever was done about them
+// since, newest object first. Nothing is changed. What is left to others is not
+// looked at, nor what no module can look at.
+func Look(ctx context.Context, r Run) ([]Seen, error) {
+	x := &run{Run: r, res: &Result{Calls: map[string]map[string]any{}, Env: r.Env}, taken: map[string]bool{}, scope: r.Env, probed: true}
+	x.Observe = silent{}
+	if x.Timeout == 0 {
+		x.Timeout = DefaultTimeout
+	}
+	x.Recorded = slices.Clone(r.Recorded)
+	for i := range x.Recorded {
+		if c := &x.Recorded[i]; c.State != Intended && c.State != Unchanged {
+			c.State = Done
+		}
+	}
+	pending := slices.DeleteFunc(x.undoable(nil), func(c Change) bool { return isScript(c.Object) })
+	var out []Seen
+	var ask []Change
+	for _, c := range pending {
+		if len(c.Others) > 0 {
+			out = append(out, Seen{Change: c})
+		} else {
+			ask = append(ask, c)
+		}
+	}
+	if len(ask) == 0 {
+		return out, nil
+	}
+	said, err := x.lookAt(ctx, 1, ask)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range ask {
+		out = append(out, Seen{Change: c, Now: said[i].state, Known: said[i].known})
+	}
+	return out, nil
+}
+
 // idle reports whether a step is a revert that has nothing to do: it need not
 // end the batch.
 func (x *run) idle(st *template.Step) bool {

@@ -175,7 +175,13 @@ type Receipt struct {
 	// Session is what the person left behind during the session and the removal
 	// found and took away: processes, files, cron tables.
 	Session []string `json:"left_by_session,omitempty"`
-	// Before and After are the surfaces themselves, one object a line.
+	// Conflicts are objects of an elevation that somebody else changed meanwhile:
+	// they are left as they are.
+	Conflicts []string `json:"conflicts,omitempty"`
+	// Held are objects that stay because other grants want them as well.
+	Held []string `json:"held,omitempty"`
+	// Before and After are the surfaces themselves, one object a line; of an
+	// elevation the objects that it changed, each with its state.
 	Before []string `json:"before"`
 	After  []string `json:"after"`
 	// Known is false when no surface had been recorded before the grant; then

@@ -30,7 +30,12 @@ func (l *loader) credential(f *lang.Fields) {
 	f.Need("device", "web-1")
 	c.Device = l.refer(f, "device", "device")
 	c.Inventory = l.refer(f, "inventory", "inventory")
-	l.account(f, c)
+	l.keeper(f, c)
+	if l.changes(f, c) {
+		l.existing(f, c)
+	} else {
+		l.account(f, c)
+	}
 	c.Password = l.passwordWord(f)
 	if c.Domain = f.String("domain", ""); c.Domain != strings.ToUpper(c.Domain) {
 		l.notice(f.Take("domain"), "domain %q is read as %q: Kerberos realms are upper-case", c.Domain, strings.ToUpper(c.Domain))
@@ -43,17 +48,17 @@ func (l *loader) credential(f *lang.Fields) {
 		c.Auth = l.auth(n, c)
 	}
 	c.Requesters = l.requesters(f)
-	l.keeper(f, c)
 	c.JIT, c.slots = l.jit(f.Take("jit"), c.Settings)
 	l.together(f, c)
 	c.Params, c.params = l.params(f.Take("params"))
 	l.literals(f, "authentication: {user: runner, secret_from: {file: /etc/runner/secret}}")
 	f.End()
+	l.own(f, c)
 	if name == "" {
 		return
 	}
 	l.set.Credentials[name] = c
-	l.later = append(l.later, func() { l.reachable(f, c) })
+	l.later = append(l.later, func() { l.reachable(f, c); l.elevated(f, c) })
 }
 
 func (l *loader) notice(n *lang.Node, format string, args ...any) {
@@ -266,7 +271,7 @@ func (l *loader) jit(n *lang.Node, s *jit.Settings) (JIT, map[string]*lang.Node)
 	f := l.Part(n, "jit").By(&jitTable, "")
 	j := JIT{
 		Enabled: f.Bool("enabled") && n != nil, Type: f.Enum("type"),
-		Duration: f.Duration("duration"), MaxDuration: f.Duration("max_duration"), Margin: f.Duration("margin"),
+		Duration: f.Duration("duration"), MaxDuration: f.Duration("max_duration"), Margin: f.Duration("margin"), OwnCredential: f.Bool("use_own_credential"),
 	}
 	slots := map[string]*lang.Node{}
 	for slot, to := range map[string]*string{"create": &j.Create, "delete": &j.Delete, "elevate": &j.Elevate, "revert": &j.Revert} {
@@ -297,21 +302,23 @@ func (l *loader) jitFits(f *lang.Fields, j JIT, filled bool) {
 	if typ := f.Node.Get("type"); filled || !j.Enabled || typ != nil && typ.Text != j.Type {
 		return
 	}
-	if j.Type == "create_delete" && f.Node.Get("create") == nil {
-		if f.Node.Get("elevate") != nil {
+	if j.Creates() {
+		if f.Node.Get("create") == nil && f.Node.Get("elevate") != nil {
 			l.Add(f.Key("elevate"), "missing-key", "jit of type create_delete has no create; to elevate an account that exists write type: elevate")
-		} else {
+		} else if f.Node.Get("create") == nil {
 			l.Add(f.Key("type"), "missing-key", "jit has no create; name a template of templates/create, for example: create: linux-user")
 		}
-	}
-	if j.Type != "create_delete" {
-		if f.Node.Get("elevate") == nil {
-			l.Add(f.Key("type"), "missing-key", "jit of type %s has no elevate; name a template of templates/elevate, for example: elevate: linux-group", j.Type)
+		if f.Node.Get("revert") != nil && f.Node.Get("elevate") == nil {
+			l.Add(f.Key("revert"), "no-effect", "revert has no effect without elevate; leave it out, or name the template that elevates")
 		}
-		for _, slot := range []string{"create", "delete"} {
-			if f.Node.Get(slot) != nil {
-				l.Add(f.Key(slot), "no-effect", "%s has no effect with type %s; leave it out, or write type: create_delete", slot, j.Type)
-			}
+		return
+	}
+	if f.Node.Get("elevate") == nil && j.Type == elevate {
+		l.Add(f.Key("type"), "missing-key", "jit of type %s has no elevate; name a template of templates/elevate, for example: elevate: linux-group", j.Type)
+	}
+	for _, slot := range []string{"create", "delete"} {
+		if f.Node.Get(slot) != nil {
+			l.Add(f.Key(slot), "no-effect", "%s has no effect with type %s; leave it out, or write type: create_delete", slot, j.Type)
 		}
 	}
 }

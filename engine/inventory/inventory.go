@@ -78,7 +78,8 @@ type Credential struct {
 	Device    string
 	Inventory string
 	// Account is the pattern of account names: a template string with {{ id }}
-	// (ten random base32 characters). Default jit-{{ id }}.
+	// (ten random base32 characters). Default jit-{{ id }}. When JIT changes an
+	// account that exists it is that one: a text, or a template string of requester.
 	Account     *lang.Value
 	AccountText string
 	Password    string // generated (default), none: a key pair is used instead
@@ -137,7 +138,12 @@ type JIT struct {
 	Policy      string // required or opt_in, for launches
 	// Missing says what of jit_settings no template carries out, and what to do.
 	Missing string
+	// OwnCredential says that the account elevates itself by its own login.
+	OwnCredential bool
 }
+
+// Creates reports whether a grant gets an account of its own.
+func (j JIT) Creates() bool { return j.Type == "" || j.Type == createDelete }
 
 // Set is everything the folder holds, checked against itself.
 type Set struct {

@@ -108,7 +108,7 @@ var credentialTable = lang.Table{Name: "credential", Doc: "Who may have which ac
 	{Name: "name", Is: lang.FixedText, Need: true, Doc: "what people request", Example: "name: web-ops"},
 	{Name: "device", Is: lang.FixedText, Need: true, Doc: "name of a device", Example: "device: web-1"},
 	{Name: "inventory", Is: lang.FixedText, Else: "the device's", Doc: "name of an inventory", Example: "inventory: Linux-SSH"},
-	{Name: "account", Is: lang.ValueOf(lang.String), Default: defaultAccount, Doc: "account names; `{{ id }}` is ten random characters a-z and 2-7. At most 20 characters in all, lower-case letters, digits, `.`, `_` and `-`, starting with a letter", Example: "account: ops-{{ id }}"},
+	{Name: "account", Is: lang.ValueOf(lang.String), Default: defaultAccount, Doc: "account names; `{{ id }}` is ten random characters a-z and 2-7. At most 20 characters in all, lower-case letters, digits, `.`, `_` and `-`, starting with a letter. When jit changes an account that exists, its name: a text, or `'{{ requester }}'` where people have their own", Example: "account: ops-{{ id }}"},
 	{Name: "password", Is: lang.OneWord("generated", "none"), Default: "generated", Doc: "how the account's password is made: generated, or none when the requester brings a key", Example: "password: none"},
 	{Name: "domain", Is: lang.FixedText, Doc: "Kerberos realm; read in upper case", Example: "domain: EXAMPLE.COM"},
 	{Name: "USE_KERBEROS", Is: anyCase, Default: "false", Doc: "needs `domain`; true refuses inventories with another login than Kerberos, and has no effect with transport ssh", Example: "domain: EXAMPLE.COM\nUSE_KERBEROS: \"false\""},
@@ -133,15 +133,16 @@ var authTable = lang.Table{Name: "authentication", Doc: "How runner logs in to d
 
 var jitTable = lang.Table{Name: "jit", Doc: "The just-in-time access that a credential gives", Keys: []lang.Key{
 	{Name: "enabled", Is: lang.Flag, Default: "true", Doc: "false: nobody can request it now", Example: "enabled: false"},
-	{Name: "type", Is: lang.OneWord("create_delete", "elevate", "group_membership", "enable_disable"), Default: "create_delete", Doc: "create_delete makes an account for the grant and removes it; elevate, group_membership and enable_disable change one that exists, by an elevate template", Example: "type: create_delete\ncreate: linux-user"},
+	{Name: "type", Is: lang.OneWord("create_delete", "elevate", "group_membership", "enable_disable"), Default: "create_delete", Doc: "create_delete makes an account for the grant and removes it; elevate, group_membership and enable_disable change the one that `account` names, and put it back. create_delete with elevate does both", Example: "type: create_delete\ncreate: linux-user"},
 	{Name: "policy", Is: lang.OneWord(jit.Required, jit.OptIn), Else: "required; opt_in with `jit_settings`", Doc: "required: every launch makes or elevates an account. opt_in: only one with `-j`", Example: "policy: opt_in\ncreate: linux-user"},
 	{Name: "duration", Is: lang.Within(time.Second, longest), Default: "1h", Doc: "when the request says nothing", Example: "create: linux-user\nduration: 30m"},
 	{Name: "max_duration", Is: lang.Within(time.Second, longest), Default: "8h", Doc: "the longest a request may ask for", Example: "create: linux-user\nmax_duration: 24h"},
 	{Name: "margin", Is: lang.Within(time.Second, 24*time.Hour), Default: "15m", Doc: "the device ends the access by itself this long after the expiry, in case runner cannot", Example: "create: linux-user\nmargin: 30m"},
 	{Name: "create", Is: lang.FixedText, Else: "required for create_delete", Doc: "name of a template of `templates/create`", Example: "create: linux-user"},
 	{Name: "delete", Is: lang.FixedText, Else: "the `removal` of the create template", Doc: "name of a template of `templates/delete`", Example: "create: linux-user\ndelete: linux-user"},
-	{Name: "elevate", Is: lang.FixedText, Else: "required for the other types", Doc: "name of a template of `templates/elevate`", Example: "type: elevate\nelevate: linux-group"},
-	{Name: "revert", Is: lang.FixedText, Else: "the elevate template", Doc: "name of a template of `templates/elevate` whose section `revert` is run", Example: "type: elevate\nelevate: linux-group\nrevert: linux-group"},
+	{Name: "elevate", Is: lang.FixedText, Else: "PLATFORM-group for group_membership, PLATFORM-enable for enable_disable; required for elevate", Doc: "name of a template of `templates/elevate`; with create_delete the new account is elevated by it, too", Example: "create: linux-user\nelevate: linux-group"},
+	{Name: "revert", Is: lang.FixedText, Else: "the elevate template", Doc: "name of a template of `templates/elevate` whose section `revert` is run", Example: "create: linux-user\nelevate: linux-group\nrevert: linux-group"},
+	{Name: "use_own_credential", Is: lang.Flag, Default: "false", Doc: "the account elevates itself: `authentication` has to be its own login, and may be no other", Example: "create: linux-user\nuse_own_credential: false"},
 }}
 
 var sourceTable = lang.Table{Name: "secret_from", Doc: "Where a secret is: exactly one of file, command, agent, keytab and ccache. It is read when it is needed and kept in memory only", Keys: []lang.Key{

@@ -24,7 +24,7 @@ gm_report() {
       if [ -n "$v_line" ]; then v_r=${v_line#*:*:}; _state $v_i "gid=${v_r%%:*}"; else _state $v_i absent; fi
       v_i=$((v_i + 1))
     fi
-    if [ -n "$v_is" ]; then _state $v_i member; else _state $v_i absent; fi
+    if [ -n "$v_is" ]; then _state $v_i "member$v_id"; else _state $v_i absent; fi
     v_i=$((v_i + 1))
   done
 }
@@ -49,11 +49,11 @@ done <<EOF
 $a_groups
 EOF
 if [ -z "$v_ok" ]; then return 1; fi
-v_pgid= v_pwline= v_local=1
+v_pgid= v_pwline= v_local=1 v_id=
 lib_re "$a_user"
 v_pwline=$(grep -s -m1 "^$v_re:" /etc/passwd)
 if [ -z "$v_pwline" ]; then lib_nss "$a_user"; v_pwline=$v_line v_local=; fi
-if [ -n "$v_pwline" ]; then v_r=${v_pwline#*:*:*:} v_pgid=${v_r%%:*}; fi
+if [ -n "$v_pwline" ]; then v_r=${v_pwline#*:*:} v_id=" uid=${v_r%%:*}" v_r=${v_r#*:} v_pgid=${v_r%%:*}; fi
 gm_read
 gm_report
 if [ "$M" = probe ]; then return 0; fi
