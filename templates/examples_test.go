@@ -55,6 +55,7 @@ var trials = map[string]trial{
 	"shell/1":          {want: executor.Changed, check: "grep ann /srv/" + account + ".who"},
 	"shell/2":          {reads: "changed=false"},
 	"shell/3":          {reads: "stdout=hello ann 24"},
+	"script/2":         {reads: "stdout=24"},
 	"script/1":         {want: executor.Changed, check: "grep " + account + " /srv/" + account + ".note"},
 	"wait_for/1":       {},
 	"marks/1":          {setup: there, reads: "items=[]"},

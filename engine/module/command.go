@@ -122,7 +122,7 @@ changed_when: false`,
 func script() *Module {
 	return &Module{
 		Name:    "script",
-		Summary: "Run a fixed program text by an interpreter of the device, through standard input",
+		Summary: "Run a fixed program text by an interpreter of the device, which reads it from standard input, or with stdin from /dev/fd/3",
 		Examples: []string{
 			`name: Run a fixed text
 script:
@@ -131,14 +131,23 @@ script:
   args: ['{{ grant.account }}']
   creates: '/srv/{{ grant.account }}.note'
 undo: rm -f "/srv/{{ grant.account }}.note"`,
+			`name: Hand over a secret
+register: length
+script:
+  interpreter: /usr/bin/perl
+  text: print length(<STDIN>)
+  stdin: '{{ params.password }}'
+changed_when: false`,
 		},
 		NeedsUndo: true,
-		Args: runFields(
+		Args: runFields(stdinField,
 			Field{Name: "text", Type: lang.String, Required: true, Constant: true, Doc: "the program, without {{ }}; hand values over in args", Example: `'import sys; print(sys.argv[1])'`},
-			Field{Name: "interpreter", Type: lang.String, Default: "/bin/sh", Doc: "program that reads it from standard input", Example: "/usr/bin/python3"},
+			Field{Name: "interpreter", Type: lang.String, Default: "/bin/sh", Doc: "program that reads it", Example: "/usr/bin/python3"},
 			Field{Name: "args", Type: listOf, Default: []string{}, Doc: "arguments; not for secrets", Example: "['{{ params.username }}']"},
 		),
-		Check: func(a Args) error { return first(checkPath(a, "interpreter"), checkWords(a, "args"), checkRun(a)) },
+		Check: func(a Args) error {
+			return first(checkStdin(a), checkPath(a, "interpreter"), checkWords(a, "args"), checkRun(a))
+		},
 	}
 }
 

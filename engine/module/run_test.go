@@ -54,6 +54,19 @@ func TestProgramsGetTheirEnvironmentAndInput(t *testing.T) {
 				t.Errorf("%s: %q, want %q", name, r.stdout, want)
 			}
 		}
+		for interpreter, text := range map[string]string{"/bin/sh": script + "; printf '[%s]' \"$@\"", "/bin/bash": script + "; printf '[%s]' \"$@\"", "/usr/bin/perl": `print "$ENV{JIT_A}|$ENV{https_proxy}|$ENV{PATH}|", <STDIN>; printf "[%s]", $_ for @ARGV`} {
+			args := module.Args{"interpreter": interpreter, "text": text, "stdin": evil + "\n", "args": []string{"-x", "a b"}}
+			maps.Copy(args, env)
+			if r := d.ok(t, "script", args); r.stdout != want+"[-x][a b]" {
+				t.Errorf("script of %s: %q, want %q", interpreter, r.stdout, want)
+			}
+		}
+		if r := d.run(t, "apply", "script", module.Args{"text": "exit 9", "stdin": strings.Repeat("x", 300_000)}); r.rc != 9 {
+			t.Errorf("exit %d", r.rc)
+		}
+		if r := d.ok(t, "script", module.Args{"text": strings.Repeat("# a long program\n", 3000) + "wc -c", "stdin": strings.Repeat("x", 300_000)}); strings.TrimSpace(r.stdout) != "300000" {
+			t.Errorf("a long program read %s", r.stdout)
+		}
 		args := module.Args{"text": "print $ENV{JIT_A}", "interpreter": "/usr/bin/perl"}
 		maps.Copy(args, env)
 		if r := d.ok(t, "script", args); r.stdout != evil {

@@ -60,7 +60,7 @@ func TestWrongPairsShowInTheirText(t *testing.T) {
 		"by-name-only":      "by-name-only",
 		"forgets-sudoers":   "only-sometimes",
 		"leaves-process":    "no-undo",
-		"not-idempotent":    "", // that the script adds a line each time it runs only a machine shows
+		"not-idempotent":    "no-probe", // that it adds a line each time it runs
 		"not-resumable":     "only-sometimes",
 		"relies-on-outputs": "only-sometimes",
 		"removes-group":     "shared-object",

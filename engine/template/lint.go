@@ -132,7 +132,9 @@ func (l *loader) lintSteps(steps []*Step) {
 		case s.Module != nil && s.Module.Name == "fail" && s.When == nil && s.OnError == "fail":
 			ends = s
 		}
-		l.idleUndo(s)
+		if !l.idleUndo(s) {
+			l.unprobed(s)
+		}
 		l.longNames(s)
 		if s.Include != nil {
 			continue // its file was looked at
@@ -145,11 +147,22 @@ func (l *loader) lintSteps(steps []*Step) {
 
 var idle = regexp.MustCompile(`^(?:\s|;|#[^\n]*|\b(?:true|exit|exit 0|return)\b|:)*$`)
 
-// idleUndo warns of an undo that undoes nothing.
-func (l *loader) idleUndo(s *Step) {
-	if s.Undo != nil && idle.MatchString(s.Undo.Text) {
+// idleUndo warns of an undo that undoes nothing, and reports whether it did.
+func (l *loader) idleUndo(s *Step) bool {
+	is := s.Undo != nil && idle.MatchString(s.Undo.Text)
+	if is {
 		l.Warn(s.node.Get("undo"), "no-undo", "this takes nothing back; write what does, or changed_when: false if the step changes nothing")
 	}
+	return is
+}
+
+// unprobed warns of a script that makes something which nobody can look for.
+func (l *loader) unprobed(s *Step) {
+	asks := s.When != nil && slices.ContainsFunc(s.When.Refs(), func(ref []string) bool { return l.results[ref[0]] != nil })
+	if s.Undo == nil || s.Probe != nil || s.ChangedWhen != nil || asks || s.Args["creates"] != nil || s.Args["removes"] != nil {
+		return
+	}
+	l.Warn(moduleKey(s), "no-probe", "nobody can tell whether what this %s makes is there: it runs again although it is, and is undone although it was there before; add probe: with a script that exits 0 when it is there, or creates: with the path that it makes", s.Module.Name)
 }
 
 // Names of accounts that a grant has by default: jit- and ten characters.
