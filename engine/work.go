@@ -44,12 +44,36 @@ func (e *Engine) RunJob(ctx context.Context, id string) (grant.Case, error) {
 		w.fence, err = c.Claim(j.ID, e.Node, w.exec.ID, e.Now())
 		return err
 	})
-	if err != nil {
+	if err = w.unclear(ctx, err); err != nil {
 		return grant.Case{}, err
 	}
 	w.job = *w.c.Job(j.ID)
 	w.exec.Attempt = w.job.Attempt
 	return w.run(ctx)
+}
+
+// unclear finds out whether a claim counts whose answer was lost with the
+// connection to the store: otherwise a job would run on a worker that does not run
+// it. It returns cause when the claim does not count.
+func (w *work) unclear(ctx context.Context, cause error) error {
+	if cause == nil || w.fence == (grant.Fence{}) || errors.Is(cause, grant.ErrBusy) || errors.Is(cause, grant.ErrDiskFull) {
+		return cause
+	}
+	ctx = context.WithoutCancel(ctx)
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		c, err := w.e.Store.Case(ctx, w.exec.GrantID)
+		switch {
+		case err == nil && c.Holds(w.fence) == nil:
+			w.c = c
+			return nil
+		case err == nil, errors.Is(err, grant.ErrNotFound):
+			return cause
+		}
+		w.e.Log.Error("it is not known yet whether a job is claimed", slog.String("job", w.fence.Job), slog.Any("error", err))
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+	}
 }
 
 // run does the job and writes the end of its execution.
@@ -269,7 +293,8 @@ func (e *Engine) interrupted(ctx context.Context, f grant.Fence, id string) erro
 // Serve works until ctx ends: it takes jobs from dead workers, ends what has
 // expired, and runs what is due, at most limit jobs at once. It looks for work
 // of other processes once a second and sleeps otherwise. What is under way
-// when ctx ends is given grace to finish; then it is cut off, and handed back.
+// when ctx ends is given grace to finish; then it is cut off, and handed back: at
+// once when the cause of ctx is grant.ErrLeaseLost, because others take it over.
 func (e *Engine) Serve(ctx context.Context, limit int, grace time.Duration) error {
 	var wg sync.WaitGroup
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -282,6 +307,9 @@ func (e *Engine) Serve(ctx context.Context, limit int, grace time.Duration) erro
 		if wait(ctx, e.nap(ctx)) != nil {
 			break
 		}
+	}
+	if errors.Is(context.Cause(ctx), grant.ErrLeaseLost) {
+		cut()
 	}
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"runner/engine"
 	"runner/engine/grant"
@@ -42,12 +44,15 @@ type app struct {
 	ws      *workspace
 	reg     func() (*module.Registry, error)
 	stored  func() (*store.Store, error)
-	opened  bool // somebody called stored
+	clock   atomic.Pointer[func() time.Time] // of a store that machines share
+	opened  bool                             // somebody called stored
 	node    *store.Node
 	ssh     *ssh.Dialer
 	windows *engine.WinRMDialer
 	dialing sync.Once
 	dialers *engine.Dialers
+	sealing sync.Once
+	key     *sealer
 	pinned  engine.Pinned
 	many    bool // progress is about more than one grant
 }
@@ -58,13 +63,13 @@ func newApp(p process) *app {
 	plain := p.env("NO_COLOR") != "" || p.env("TERM") == "dumb"
 	a.color, a.outColor = style(p.errTTY && !plain), style(p.outTTY && !plain)
 	a.log = slog.New(&logHandler{app: a, level: slog.LevelWarn})
-	a.stored = sync.OnceValues(func() (*store.Store, error) {
-		w, err := a.workspace()
-		if err != nil {
-			return nil, err
+	a.now = func() time.Time {
+		if shared := a.clock.Load(); shared != nil {
+			return (*shared)()
 		}
-		return store.Open(context.Background(), w.state())
-	})
+		return p.now()
+	}
+	a.stored = sync.OnceValues(func() (*store.Store, error) { return a.openStore(context.Background()) })
 	return a
 }
 
@@ -148,6 +153,11 @@ func (a *app) removing(ctx context.Context) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.Shared() {
+		if err := a.key.sameKey(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	if a.node == nil {
 		if a.node, err = s.Join(ctx, nodeName()); err != nil {
 			return nil, err
@@ -208,7 +218,7 @@ func (a *app) wire(s engine.Store) (*engine.Engine, error) {
 		return nil, err
 	}
 	return &engine.Engine{
-		Store: s, Modules: reg, Key: &sealer{path: filepath.Join(w.state(), "key")}, Now: a.now, Log: a.log,
+		Store: s, Modules: reg, Key: a.sealer(w), Now: a.now, Log: a.log,
 		Inventory: &inventory.Set{}, Templates: &template.Library{}, Dialer: a.dialer(w), Progress: a.progress,
 		Pinned: &a.pinned,
 	}, nil
@@ -223,6 +233,12 @@ func (a *app) dialer(w *workspace) *engine.Dialers {
 		a.dialers = &engine.Dialers{SSH: overSSH, WinRM: a.windows}
 	})
 	return a.dialers
+}
+
+// sealer returns the key of the workspace, always the same.
+func (a *app) sealer(w *workspace) *sealer {
+	a.sealing.Do(func() { a.key = &sealer{path: filepath.Join(w.state(), "key")} })
+	return a.key
 }
 
 // nodeName tells people who a worker is.

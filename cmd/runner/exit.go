@@ -170,7 +170,7 @@ func (a *app) advise(err error) {
 		a.hint("ids of grants start with g-, of jobs with j-, of executions with x-; the lists show them")
 	}
 	if errors.Is(err, grant.ErrNewerSchema) {
-		a.hint("use the newer runner, or restore the state folder from a backup")
+		a.hint("use the newer runner, or restore the store from a backup")
 	}
 }
 

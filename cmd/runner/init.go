@@ -36,6 +36,12 @@ kind: workspace
 # Users who may request for others, revoke, pause and run templates without a
 # grant. root always may. Default: nobody else.
 #operators: [ana]
+
+# A PostgreSQL database that several machines share, each with a copy of this folder
+# and of state/key. Default: a database of this machine in state/.
+#database:
+#  url: postgres://runner@db.example/runner
+#  secret_from: {file: /etc/runner/database-password}
 `},
 	{".gitignore", 0o644, "# The database, its key, logs: never part of a repository.\nstate/\n"},
 	{"inventories/README.md", 0o644, `# inventories

@@ -15,10 +15,22 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"runner/engine/lab"
+	"runner/engine/store/pgtest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"runner": main})
+	testscript.Main(withDatabases{m}, map[string]func(){"runner": main})
+}
+
+// withDatabases ends what tests of this process started beside it.
+type withDatabases struct{ tests testscript.TestingM }
+
+func (m withDatabases) Run() int {
+	code := m.tests.Run()
+	if err := pgtest.Close(); err != nil {
+		panic(err)
+	}
+	return code
 }
 
 // The command line; what needs a device starts one with machine.
@@ -31,10 +43,11 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"expand":  expand,
-			"machine": machine,
-			"inside":  inside,
+			"exits":    exits,
+			"expand":   expand,
+			"machine":  machine,
+			"database": emptyDatabase,
+			"inside":   inside,
 		},
 	})
 }
@@ -100,6 +113,21 @@ func machine(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value(machines{}).(map[string]*lab.Machine)[args[0]] = m
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(labYAML(m)), 0o600))
 }
+
+// database NAME: set $NAME to the URL of an empty database.
+func emptyDatabase(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: database NAME")
+	}
+	ts.Setenv(args[0], pgtest.Database(scriptTB{ts}))
+}
+
+// scriptTB is a script as pgtest sees it.
+type scriptTB struct{ ts *testscript.TestScript }
+
+func (s scriptTB) Helper()                  {}
+func (s scriptTB) Fatal(args ...any)        { s.ts.Fatalf("%s", fmt.Sprint(args...)) }
+func (s scriptTB) Context() context.Context { return context.Background() }
 
 // inside NAME WANT SCRIPT: run a script in a machine; its output has to match
 // the pattern WANT, or with ! must not.

@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/store"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -57,8 +62,60 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) erro
 		}
 	}()
 	a.say("serving %s as %s, %d jobs at once", a.ws.abs, e.Node, parallel)
-	err = e.Serve(ctx, parallel, grace)
+	for {
+		if err = a.serveAsNode(ctx, e, parallel, grace); !errors.Is(err, grant.ErrLeaseLost) {
+			break
+		}
+		a.warn("the lease of node %s is lost: others take over what it ran", e.Node)
+		err = nil
+		if !a.rejoin(ctx, s) {
+			break
+		}
+		e.Node = a.node.ID()
+		a.say("serving on as %s", e.Node)
+	}
 	<-marking
 	a.say("stopped")
 	return err
+}
+
+// serveAsNode works until ctx ends, or until this process is no node any more: then
+// the error is grant.ErrLeaseLost.
+func (a *app) serveAsNode(ctx context.Context, e *engine.Engine, parallel int, grace time.Duration) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		select {
+		case <-a.node.Lost():
+			stop(grant.ErrLeaseLost)
+		case <-ctx.Done():
+		}
+	}()
+	if err := e.Serve(ctx, parallel, grace); err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, grant.ErrLeaseLost) {
+		return cause
+	}
+	return nil
+}
+
+// rejoin makes this process a node again, as soon as the database answers. It reports
+// false when it is told to stop before.
+func (a *app) rejoin(ctx context.Context, s *store.Store) bool {
+	if err := a.node.Leave(); err != nil && !errors.Is(err, grant.ErrBusy) { //nolint:contextcheck // it is ended also when ctx is over
+		a.log.Warn("the lost node could not be ended", slog.Any("error", err))
+	}
+	a.node = nil
+	for {
+		n, err := s.Join(ctx, nodeName())
+		if err == nil {
+			a.node = n
+			return true
+		}
+		a.log.Error("cannot become a node again yet", slog.Any("error", err))
+		if pause(ctx, pollEvery) != nil {
+			return false
+		}
+	}
 }

@@ -19,6 +19,7 @@ type workspace struct {
 	dir       string // as messages show it
 	abs       string
 	operators []string
+	database  *database // nil: the store is in the state folder
 }
 
 // state is where the store, its key and the known hosts are.
@@ -83,6 +84,9 @@ func loadWorkspace(dir, cwd string) (*workspace, error) {
 		f := d.Map(docs[0], "a workspace")
 		f.Header("workspace")
 		w.operators = f.Strings("operators")
+		if n := f.Take("database"); n != nil {
+			w.database = readDatabase(&d, n, dir)
+		}
 		f.End()
 	}
 	if err := d.Problems.Err(); err != nil {

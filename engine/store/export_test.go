@@ -112,3 +112,13 @@ func (s *Store) Wipe(ctx context.Context) error {
 
 // Pause waits for d or until ctx ends.
 func Pause(ctx context.Context, d time.Duration) error { return pause(ctx, d) }
+
+// Deafen keeps the leases of a store's nodes from being renewed.
+func (s *Store) Deafen() { _ = s.leases.db.Close() }
+
+// Misjudge makes a store on PostgreSQL take the time for a later one.
+func (s *Store) Misjudge(by time.Duration) {
+	s.leases.mu.Lock()
+	defer s.leases.mu.Unlock()
+	s.leases.said = s.leases.said.Add(by)
+}

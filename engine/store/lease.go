@@ -34,8 +34,9 @@ type leases struct {
 	ttl time.Duration
 
 	mu   sync.Mutex
-	said time.Time // what the clock of the database said
-	at   time.Time // when, by the clock of this process
+	said time.Time         // what the clock of the database said
+	at   time.Time         // when, by the clock of this process
+	mine map[string]*lease // of the nodes that this process is, by id
 }
 
 // ask looks at the clock of the database.
@@ -58,13 +59,10 @@ func (l *leases) hear(ctx context.Context, stmt string, args ...any) error {
 }
 
 // now is the time of the database, as well as this process can tell.
-func (l *leases) now() time.Time { return l.then(time.Now()) }
-
-// then turns a moment of this process into the time of the database.
-func (l *leases) then(t time.Time) time.Time {
+func (l *leases) now() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.said.Add(t.Sub(l.at))
+	return l.said.Add(time.Since(l.at))
 }
 
 // join makes this process a node.
@@ -80,6 +78,12 @@ func (l *leases) join(ctx context.Context, s *Store, name string) (*Node, error)
 		return nil, s.main.explain("join", err)
 	}
 	n.lease.renewed(sent)
+	l.mu.Lock()
+	if l.mine == nil {
+		l.mine = map[string]*lease{}
+	}
+	l.mine[n.id] = n.lease
+	l.mu.Unlock()
 	alive, stop := context.WithCancel(context.Background())
 	n.lease.stop = stop
 	go n.lease.keep(alive) //nolint:contextcheck // a node outlives the call that made it
@@ -180,6 +184,9 @@ func (l *lease) beat(ctx context.Context) error {
 func (l *lease) leave(n *Node) error {
 	l.stop()
 	<-l.done
+	l.leases.mu.Lock()
+	delete(l.mine, n.id)
+	l.leases.mu.Unlock()
 	ctx, stop := context.WithTimeout(context.Background(), leaveWithin)
 	defer stop()
 	err := n.store.removeNode(ctx, n.id)
@@ -193,15 +200,21 @@ func (l *lease) leave(n *Node) error {
 	return nil
 }
 
-// Until returns the moment until which nobody takes this node for dead, whatever
-// happens to it, in the time of [Store.Now]. The zero time: it has no lease, and
-// lives as long as its process.
-func (n *Node) Until() time.Time {
-	if n.lease == nil {
+// Until returns the moment, by the clock of time.Now, until which nobody takes a node
+// of this process for dead, whatever happens to it. It lies in the past when the node
+// is none any more. Only nodes of a shared store have such a moment: see [Store.Shared].
+func (s *Store) Until(node string) time.Time {
+	s.leases.mu.Lock()
+	l := s.leases.mine[node]
+	s.leases.mu.Unlock()
+	if l == nil {
 		return time.Time{}
 	}
-	return n.lease.then(time.Now().Add(n.lease.left()))
+	return time.Now().Add(l.left())
 }
+
+// Shared reports whether other machines may use the store: then nodes have leases.
+func (s *Store) Shared() bool { return s.leases != nil }
 
 // Lost is closed when the node can no longer be sure that others take it for alive.
 // What it runs has to stop; it does not come back to life. nil: that cannot happen.

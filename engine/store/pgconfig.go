@@ -53,18 +53,24 @@ const (
 	silentWithin = 10 * time.Second // bytes that are not acknowledged
 )
 
+// Check refuses what nobody could connect by, or not safely; it connects nowhere.
+func (p Postgres) Check() error {
+	_, err := p.parse()
+	return err
+}
+
 // parse checks p and returns how to connect.
 func (p Postgres) parse() (*pgx.ConnConfig, error) {
 	u, err := url.Parse(p.URL)
 	if err != nil {
-		return nil, errors.New("store: the URL of the database cannot be read; it looks like postgres://runner@db.example/runner") // err would show a password
+		return nil, errors.New("the URL of the database cannot be read; it looks like postgres://runner@db.example/runner") // err would show a password
 	}
 	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return nil, fmt.Errorf("store: the database is %q: only postgres://USER@HOST/DATABASE can be shared", u.Redacted())
+		return nil, fmt.Errorf("the database is %q: only postgres://USER@HOST/DATABASE can be shared", u.Redacted())
 	}
 	q := u.Query()
 	if _, has := u.User.Password(); has || q.Has("password") {
-		return nil, fmt.Errorf("store: the URL of the database holds a password: take it out (%s) and name a file that holds it", withoutPassword(*u))
+		return nil, fmt.Errorf("the URL of the database holds a password: take it out (%s) and name a file that holds it", withoutPassword(*u))
 	}
 	if err := protect(u, q); err != nil {
 		return nil, err
@@ -72,7 +78,7 @@ func (p Postgres) parse() (*pgx.ConnConfig, error) {
 	u.RawQuery = q.Encode()
 	cfg, err := pgx.ParseConfig(u.String())
 	if err != nil {
-		return nil, fmt.Errorf("store: the URL of the database: %w", err)
+		return nil, fmt.Errorf("the URL of the database: %w", err)
 	}
 	if pw := p.Password.Reveal(); pw != "" {
 		cfg.Password = pw
@@ -116,7 +122,7 @@ func protect(u *url.URL, q url.Values) error {
 	case mode == "":
 		q.Set("sslmode", "verify-full")
 	case !here && mode != "verify-full" && mode != "verify-ca":
-		return fmt.Errorf("store: sslmode=%s lets others take the place of %s: use sslmode=verify-full, with sslrootcert=FILE for a certificate authority of your own", mode, u.Host)
+		return fmt.Errorf("sslmode=%s lets others take the place of %s: use sslmode=verify-full, with sslrootcert=FILE for a certificate authority of your own", mode, u.Host)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ const away = 10 * time.Second
 func OpenPostgres(ctx context.Context, p Postgres) (*Store, error) {
 	cfg, err := p.parse()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("store: %w", err)
 	}
 	s := &Store{main: openFiles(cfg, schemaMain, lockWrite), logs: openFiles(cfg, schemaLogs, lockLogs)}
 	s.leases = &leases{db: openPool(cfg, schemaMain, 1), ttl: p.lease()}
