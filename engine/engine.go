@@ -35,9 +35,20 @@ type Grants interface {
 type Jobs interface {
 	Job(ctx context.Context, id string) (grant.Job, error)
 	Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, error)
-	Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error)
+	Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error)
 	NextDue(ctx context.Context, after time.Time) (time.Time, bool, error)
 	Running(ctx context.Context) ([]grant.Job, error)
+}
+
+// Overviews tell how much there is to do, and where nothing can be done.
+type Overviews interface {
+	// Overdue returns the grants whose removal should have been done before a
+	// time, the longest overdue first, and how many there are.
+	Overdue(ctx context.Context, before time.Time, limit int) ([]grant.Case, int, error)
+	Tally(ctx context.Context) (grant.Tally, error)
+	Missed(ctx context.Context, device, why string, now time.Time, jitter float64) (grant.Silence, error)
+	Answered(ctx context.Context, device string) error
+	Silences(ctx context.Context) ([]grant.Silence, error)
 }
 
 // Executions keeps what running jobs say. Writes of a worker that lost its
@@ -77,6 +88,7 @@ type Nodes interface {
 type Store interface {
 	Grants
 	Jobs
+	Overviews
 	Executions
 	UIDs
 	Found
@@ -114,7 +126,7 @@ type Templates interface {
 	Get(kind template.Kind, name string) (*template.Template, error)
 }
 
-// Engine moves grants. All fields are required but Progress, Pinned, Jitter and Until.
+// Engine moves grants. All fields are required but Progress, Pinned, Wake, Jitter and Until.
 type Engine struct {
 	Store     Store
 	Node      string // id under which this process claims jobs
@@ -129,6 +141,8 @@ type Engine struct {
 	Progress func(Progress)
 	// Pinned keeps templates that were read from what grants pinned. nil: none are.
 	Pinned *Pinned
+	// Wake has Serve look for work at once. nil: it finds out within a second.
+	Wake <-chan struct{}
 	// Until is the moment, of the clock of time.Now, up to which the lease of a node
 	// of this process surely holds; one that has passed when it is none any more.
 	// Devices are told, and begin no batch later. nil: nodes keep what they have as

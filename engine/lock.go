@@ -24,7 +24,7 @@ func (w *work) lock(ctx context.Context) error {
 	}
 	conn, cn, err := w.dial(ctx)
 	if err != nil {
-		return w.again(ctx, err, notReached(err), nil)
+		return w.again(ctx, err, w.notReached(err), nil)
 	}
 	defer conn.Close()
 	res, err := w.ladder(ctx, rung{tpl: tpl, steps: steps, grant: &w.c.Grant, last: true}, conn, cn)

@@ -31,7 +31,7 @@ func (w *work) remove(ctx context.Context) error {
 	}
 	conn, cn, err := w.dial(ctx)
 	if err != nil {
-		return w.again(ctx, err, notReached(err), nil)
+		return w.again(ctx, err, w.notReached(err), nil)
 	}
 	defer conn.Close()
 	back, err := w.second(ctx, true)
@@ -274,6 +274,15 @@ func lockedAt(res *executor.Result) time.Time {
 	return time.Time{}
 }
 
+// notReached names what kept runner from talking to the device, and since when.
+func (w *work) notReached(err error) string {
+	why := notReached(err)
+	if s := w.contact.silence; s.Missed > 0 {
+		why += " since " + s.Since.UTC().Format(time.RFC3339)
+	}
+	return why
+}
+
 // notReached names what kept runner from talking to the device.
 func notReached(err error) string {
 	te, is := errors.AsType[*transport.Error](err)
@@ -330,7 +339,12 @@ func (w *work) again(ctx context.Context, cause error, blockedBy string, receipt
 	}
 	return w.settle(ctx, func(c *grant.Case) error {
 		c.LockedOut(w.locked) // what is left may take its time: the access is over
-		return c.Retry(w.fence, w.e.Now(), why, w.log.Text(blockedBy), receipt, w.e.jitter())
+		now := w.e.Now()
+		next := now.Add(grant.Backoff(c.Job(w.fence.Job).Attempt, w.e.jitter()))
+		if s := w.contact.silence; s.Missed > 0 {
+			next = s.Until // when the device is asked again
+		}
+		return c.Retry(w.fence, now, why, w.log.Text(blockedBy), receipt, next)
 	})
 }
 

@@ -62,6 +62,10 @@ func (e *Engine) Request(ctx context.Context, a Ask) (grant.Case, error) {
 	if a.Session != nil {
 		c.Open(grant.Session{ID: e.newID("s"), Kind: a.Session.Kind, Command: a.Session.Command, Node: e.Node, Client: a.Session.Client}, now)
 	}
+	login := e.Inventory.Login(q.cred)
+	for i := range c.Jobs {
+		c.Jobs[i].Login, c.Jobs[i].LoginLimit = login.Name, login.MaxConcurrent
+	}
 	var snaps []grant.Snapshot
 	for _, t := range q.templates() {
 		snaps = append(snaps, snapshot(t))

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"runner/engine/grant"
@@ -29,27 +28,47 @@ type work struct {
 
 	locked time.Time // when a removal had ended the access; zero: not yet
 	closed bool      // the log
+
+	slow    func()  // is called when the device takes long to answer
+	contact contact // what was learned of the device
 }
 
 // RunJob claims a due job and runs it to its end. The error is about this
 // process, the store or the claim (grant.ErrNotDue, grant.ErrBusy); what
 // happened on the device is in the case and its execution.
 func (e *Engine) RunJob(ctx context.Context, id string) (grant.Case, error) {
+	c, _, err := e.runJob(ctx, id, func() {})
+	return c, err
+}
+
+// contact is what an execution learned about whether its device answers.
+type contact struct {
+	answered bool
+	silence  grant.Silence // when it did not
+}
+
+// runJob is RunJob; slow is called when the device takes long to answer.
+func (e *Engine) runJob(ctx context.Context, id string, slow func()) (grant.Case, contact, error) {
 	j, err := e.Store.Job(ctx, id)
 	if err != nil {
-		return grant.Case{}, err
+		return grant.Case{}, contact{}, err
 	}
-	w := &work{e: e, exec: grant.Execution{ID: e.newID("x"), JobID: j.ID, GrantID: j.GrantID, Kind: j.Kind, Device: j.Device, Node: e.Node, Started: e.Now()}}
+	w := &work{e: e, slow: slow, exec: grant.Execution{ID: e.newID("x"), JobID: j.ID, GrantID: j.GrantID, Kind: j.Kind, Device: j.Device, Node: e.Node, Started: e.Now()}}
 	w.c, err = e.change(ctx, j.GrantID, func(c *grant.Case) error {
 		w.fence, err = c.Claim(j.ID, e.Node, w.exec.ID, e.Now())
 		return err
 	})
+	if _, is := errors.AsType[*grant.StateError](err); is && j.Kind.Removal() {
+		// Nobody began with the request in time: there is nothing to remove.
+		err = errors.Join(err, e.Store.Change(ctx, j.GrantID, func(c *grant.Case) error { c.Expire(e.Now()); return nil }))
+	}
 	if err = w.unclear(ctx, err); err != nil {
-		return grant.Case{}, err
+		return grant.Case{}, contact{}, err
 	}
 	w.job = *w.c.Job(j.ID)
 	w.exec.Attempt = w.job.Attempt
-	return w.run(ctx)
+	c, err := w.run(ctx)
+	return c, w.contact, err
 }
 
 // unclear finds out whether a claim counts whose answer was lost with the
@@ -208,8 +227,11 @@ func (w *work) dial(ctx context.Context) (transport.Conn, *connection, error) {
 	}
 	w.say("connecting to " + cn.Device)
 	start := w.e.Now()
+	late := time.AfterFunc(slowDial, w.slow)
 	conn, err := w.e.Dialer.Dial(ctx, &cn.Connection)
+	late.Stop()
 	w.exec.Connect = w.e.Now().Sub(start)
+	w.met(ctx, cn.Device, err)
 	if err != nil {
 		return nil, cn, err
 	}
@@ -217,6 +239,34 @@ func (w *work) dial(ctx context.Context) (transport.Conn, *connection, error) {
 	w.exec.Peer = p.Address + " " + p.Identity
 	w.log.Note(0, fmt.Sprintf("connected to %s (%s, %s) in %s", p.Address, w.log.Text(p.Software), identity(p), w.exec.Connect.Round(time.Millisecond)))
 	return conn, cn, nil
+}
+
+// met notes whether the device answered, so that others need not find out. That
+// it cannot be noted does not matter to the job.
+func (w *work) met(ctx context.Context, device string, cause error) {
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	switch {
+	case cause == nil:
+		w.contact = contact{answered: true}
+		err = w.e.Store.Answered(ctx, device)
+	case silent(cause):
+		w.contact.silence, err = w.e.Store.Missed(ctx, device, w.log.Text(cause.Error()), w.e.Now(), w.e.jitter())
+	}
+	if err != nil {
+		w.e.Log.Warn("cannot note whether a device answers", slog.String("device", device), slog.Any("error", err))
+	}
+}
+
+// silent reports whether an error says that a device does not answer, or does
+// not let runner in: then it is not asked again for a while. It is not when
+// runner itself gave up, or has no secret to log in with.
+func silent(err error) bool {
+	te, is := errors.AsType[*transport.Error](err)
+	if !is || te.Code == "cancelled" || te.Code == secretCode {
+		return false
+	}
+	return te.Phase == transport.PhaseResolve || te.Phase == transport.PhaseDial || te.Phase == transport.PhaseAuth
 }
 
 // identity says in words who answered.
@@ -290,100 +340,12 @@ func (e *Engine) interrupted(ctx context.Context, f grant.Fence, id string) erro
 	return nil
 }
 
-// Serve works until ctx ends: it takes jobs from dead workers, ends what has
-// expired, and runs what is due, at most limit jobs at once. It looks for work
-// of other processes once a second and sleeps otherwise. What is under way
-// when ctx ends is given grace to finish; then it is cut off, and handed back: at
-// once when the cause of ctx is grant.ErrLeaseLost, because others take it over.
-func (e *Engine) Serve(ctx context.Context, limit int, grace time.Duration) error {
-	var wg sync.WaitGroup
-	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	slots := make(chan struct{}, limit)
-	for {
-		if err := e.round(ctx, hard, slots, &wg); err != nil && ctx.Err() == nil {
-			e.Log.Error("cannot look for work", slog.Any("error", err))
-		}
-		if wait(ctx, e.nap(ctx)) != nil {
-			break
-		}
-	}
-	if errors.Is(context.Cause(ctx), grant.ErrLeaseLost) {
-		cut()
-	}
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	t := time.NewTimer(grace)
-	defer t.Stop()
-	select {
-	case <-done:
-	case <-t.C:
-		cut()
-		<-done
-	}
-	return nil
-}
-
-// nap returns how long to sleep until work of this or another process may be due.
-func (e *Engine) nap(ctx context.Context) time.Duration {
-	d := time.Second
-	if next, ok, err := e.Store.NextDue(ctx, e.Now()); err == nil && ok {
-		d = min(d, max(next.Sub(e.Now()), 10*time.Millisecond))
-	}
-	return d
-}
-
-// round starts everything that is due and has a slot.
-func (e *Engine) round(ctx, hard context.Context, slots chan struct{}, wg *sync.WaitGroup) error {
-	if _, err := e.Reap(ctx); err != nil {
-		return err
-	}
-	if err := e.expire(ctx); err != nil {
-		return err
-	}
-	due, err := e.Store.Due(ctx, e.Now(), cap(slots))
-	if err != nil {
-		return err
-	}
-	for _, j := range due {
-		select {
-		case slots <- struct{}{}:
-		default:
-			return nil // all busy: the next round takes it
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if _, err := e.RunJob(hard, j.ID); err != nil && !passing(err) {
-				e.Log.Error("job not run", slog.String("job", j.ID), slog.Any("error", err))
-			}
-		})
-	}
-	return nil
-}
-
 // passing reports whether an error only says that somebody else was faster.
 func passing(err error) bool {
 	if _, is := errors.AsType[*grant.StateError](err); is {
 		return true
 	}
 	return errors.Is(err, grant.ErrNotDue) || errors.Is(err, grant.ErrBusy) || errors.Is(err, grant.ErrLeaseLost)
-}
-
-// expire cancels requests that nobody started in time.
-func (e *Engine) expire(ctx context.Context) error {
-	cs, err := e.Store.Cases(ctx, grant.Filter{States: []string{string(grant.Requested), string(grant.WaitingApproval)}})
-	if err != nil {
-		return err
-	}
-	for i := range cs {
-		if e.Now().Before(cs[i].Grant.Expires) {
-			continue
-		}
-		if err := e.Store.Change(ctx, cs[i].Grant.ID, func(c *grant.Case) error { c.Expire(e.Now()); return nil }); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func wait(ctx context.Context, d time.Duration) error {

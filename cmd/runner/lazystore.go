@@ -68,8 +68,8 @@ func (l *lazyStore) Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, erro
 	return with(l, func(s *store.Store) ([]grant.Job, error) { return s.Jobs(ctx, f) })
 }
 
-func (l *lazyStore) Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error) {
-	return with(l, func(s *store.Store) ([]grant.Job, error) { return s.Due(ctx, now, limit) })
+func (l *lazyStore) Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error) {
+	return with(l, func(s *store.Store) ([]grant.Ready, error) { return s.Ready(ctx, w) })
 }
 
 func (l *lazyStore) NextDue(ctx context.Context, after time.Time) (time.Time, bool, error) {
@@ -82,6 +82,30 @@ func (l *lazyStore) NextDue(ctx context.Context, after time.Time) (time.Time, bo
 
 func (l *lazyStore) Running(ctx context.Context) ([]grant.Job, error) {
 	return with(l, func(s *store.Store) ([]grant.Job, error) { return s.Running(ctx) })
+}
+
+func (l *lazyStore) Overdue(ctx context.Context, before time.Time, limit int) (cases []grant.Case, total int, err error) {
+	err = l.do(func(s *store.Store) error {
+		cases, total, err = s.Overdue(ctx, before, limit)
+		return err
+	})
+	return cases, total, err
+}
+
+func (l *lazyStore) Tally(ctx context.Context) (grant.Tally, error) {
+	return with(l, func(s *store.Store) (grant.Tally, error) { return s.Tally(ctx) })
+}
+
+func (l *lazyStore) Missed(ctx context.Context, device, why string, now time.Time, jitter float64) (grant.Silence, error) {
+	return with(l, func(s *store.Store) (grant.Silence, error) { return s.Missed(ctx, device, why, now, jitter) })
+}
+
+func (l *lazyStore) Answered(ctx context.Context, device string) error {
+	return l.do(func(s *store.Store) error { return s.Answered(ctx, device) })
+}
+
+func (l *lazyStore) Silences(ctx context.Context) ([]grant.Silence, error) {
+	return with(l, func(s *store.Store) ([]grant.Silence, error) { return s.Silences(ctx) })
 }
 
 func (l *lazyStore) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {

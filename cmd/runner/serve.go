@@ -23,6 +23,13 @@ func (a *app) serveCommand() *cobra.Command {
 		example: "runner serve\nrunner --workspace /srv/access serve --parallel 32",
 		long: `Any number of runner processes may work on one workspace. SIGTERM or an interrupt
 stops it: jobs under way are given --grace to finish, then they are handed back.
+
+A device has one job at a time. A quarter of the --parallel slots is kept for new
+requests and a quarter for removals; logins and devices take turns. A device that
+does not answer is left alone for a growing time, at most 15 minutes, and does not
+use up slots while it is waited for. max_concurrent of a credential limits how many
+jobs log in by it at once.
+
 There is no network service yet.`,
 		run: func(ctx context.Context, _ []string) error {
 			if parallel < 1 || parallel > 1000 {
@@ -31,7 +38,7 @@ There is no network service yet.`,
 			return a.serve(ctx, parallel, grace)
 		},
 	}.command()
-	c.Flags().IntVar(&parallel, "parallel", 16, "how many jobs run at once")
+	c.Flags().IntVar(&parallel, "parallel", 16, "how many jobs run at once, beside those that wait for devices to answer")
 	c.Flags().DurationVar(&grace, "grace", 30*time.Second, "how long jobs may go on when told to stop")
 	return c
 }

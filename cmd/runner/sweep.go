@@ -22,6 +22,7 @@ type sweepJSON struct {
 	Reaped  int         `json:"reaped"`
 	Removed []grantJSON `json:"removed"`
 	Open    []grantJSON `json:"open"`
+	Overdue int         `json:"overdue"`
 	Waiting int         `json:"waiting"`
 	Errors  []string    `json:"errors"`
 }
@@ -33,7 +34,8 @@ func (a *app) sweepCommand() *cobra.Command {
 		example: "runner sweep --plan\nrunner sweep\n* * * * * runner --workspace /srv/access sweep   # in a crontab",
 		long: `For a timer or cron. It takes over the jobs of processes that died, cancels
 requests that nobody started, and tries every due removal once, several devices at
-a time. It never creates anything. runner init prints the lines for a timer.`,
+a time; not on devices that did not answer just before, until their pause is over.
+It never creates anything. runner init prints the lines for a timer.`,
 		exits: []int{exitLeft, exitFuse, exitInterrupted},
 		run: func(ctx context.Context, _ []string) error {
 			e, err := a.removing(ctx)
@@ -72,7 +74,7 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 	if err != nil {
 		return err
 	}
-	v := sweepJSON{Reaped: swept.Reaped, Removed: []grantJSON{}, Open: []grantJSON{}, Waiting: swept.Waiting, Errors: []string{}}
+	v := sweepJSON{Reaped: swept.Reaped, Removed: []grantJSON{}, Open: []grantJSON{}, Overdue: swept.Overdue, Waiting: swept.Waiting, Errors: []string{}}
 	for i := range swept.Removed {
 		v.Removed = append(v.Removed, viewGrant(&swept.Removed[i], a.now()))
 	}
@@ -91,7 +93,7 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 		return exitWith(exitInterrupted)
 	case len(v.Errors) > 0:
 		return exitWith(exitFailed)
-	case len(v.Open) > 0:
+	case v.Overdue > 0:
 		return exitWith(exitLeft)
 	}
 	return nil
@@ -106,7 +108,7 @@ func (a *app) describeSweep(w io.Writer, v *sweepJSON, open []grant.Case) {
 		}
 		a.table(w, t)
 	}
-	text := fmt.Sprintf("removed %d, still open %d, waiting %d", len(v.Removed), len(v.Open), v.Waiting)
+	text := fmt.Sprintf("removed %d, still open %d, waiting %d", len(v.Removed), v.Overdue, v.Waiting)
 	if v.Reaped > 0 {
 		text += fmt.Sprintf(", taken over %d", v.Reaped)
 	}

@@ -304,7 +304,11 @@ func (c *Case) AddRenew(id string, now time.Time, actor string, to time.Time) er
 			return fmt.Errorf("grant %s is being worked on by job %s: try again when it is done", c.Grant.ID, c.Jobs[i].ID)
 		}
 	}
-	c.Jobs = append(c.Jobs, Job{ID: id, GrantID: c.Grant.ID, Kind: Renew, State: Waiting, Device: c.Grant.Device, Due: now, Until: to})
+	j := Job{ID: id, GrantID: c.Grant.ID, Kind: Renew, State: Waiting, Device: c.Grant.Device, Due: now, Until: to}
+	if r := c.Removal(); r != nil {
+		j.Login, j.LoginLimit = r.Login, r.LoginLimit
+	}
+	c.Jobs = append(c.Jobs, j)
 	c.event(now, actor, "grant.extend_requested", "to", to.UTC().Format(time.RFC3339))
 	return nil
 }
@@ -366,10 +370,10 @@ func (c *Case) LockedOut(at time.Time) {
 	}
 }
 
-// Retry puts a removal that did not succeed back to waiting, for ever: due
-// after a capped backoff. jitter is in [0,1). blockedBy names what is in the
-// way, receipt (may be nil) what was found.
-func (c *Case) Retry(f Fence, now time.Time, why, blockedBy string, receipt *Receipt, jitter float64) error {
+// Retry puts a removal that did not succeed back to waiting, for ever: due at
+// next, after a capped pause. blockedBy names what is in the way, receipt (may
+// be nil) what was found.
+func (c *Case) Retry(f Fence, now time.Time, why, blockedBy string, receipt *Receipt, next time.Time) error {
 	if err := c.Holds(f); err != nil {
 		return err
 	}
@@ -379,7 +383,7 @@ func (c *Case) Retry(f Fence, now time.Time, why, blockedBy string, receipt *Rec
 	if j.FirstFailed.IsZero() {
 		j.FirstFailed = now
 	}
-	j.Due = now.Add(Backoff(j.Attempt, jitter))
+	j.Due = next
 	if receipt != nil {
 		c.Grant.Receipt = receipt
 	}

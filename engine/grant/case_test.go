@@ -212,7 +212,7 @@ func TestEveryHistoryKeepsItsRemoval(t *testing.T) {
 				}
 			case "retry":
 				if !forward {
-					_ = c.Retry(f, now, "no", "x", nil, 0.5)
+					_ = c.Retry(f, now, "no", "x", nil, now.Add(Backoff(f.Attempt, 0.5)))
 				}
 			case "removed":
 				if !forward {

@@ -65,7 +65,7 @@ func TestALockIsRetriedUntilTheRemovalTakesOver(t *testing.T) {
 	if c.Locking() == nil || c.Grant.State != Active {
 		t.Fatalf("%+v", c)
 	}
-	if err := c.Retry(f, t0.Add(time.Second), "no", "network", nil, 0); err != nil {
+	if err := c.Retry(f, t0.Add(time.Second), "no", "network", nil, t0.Add(6*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	due := c.Job("j-l").Due

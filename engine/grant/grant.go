@@ -61,8 +61,12 @@ const (
 	Revert  Kind = "revert"
 )
 
-// Removal reports whether the kind takes something away.
+// Removal reports whether the kind is that of a grant's removal.
 func (k Kind) Removal() bool { return k == Delete || k == Revert }
+
+// TakesAway reports whether the kind ends access: those jobs are run by sweeps, too,
+// and are tried for ever.
+func (k Kind) TakesAway() bool { return k.Removal() || k == Lock }
 
 // JobState is where a job stands.
 type JobState string
@@ -152,6 +156,10 @@ type Job struct {
 	// Until is the expiry that a renew job was asked for.
 	Until    time.Time `json:"until,omitzero"`
 	Finished time.Time `json:"finished_at,omitzero"`
+	// Login is the credential that the job logs in by, and LoginLimit how many
+	// jobs may do so at once; 0: any number.
+	Login      string `json:"login,omitempty"`
+	LoginLimit int    `json:"login_limit,omitempty"`
 }
 
 // Event is an audit row: who did what to which grant.

@@ -43,7 +43,7 @@ func (l *loader) reachable(f *lang.Fields, c *Credential) {
 	if at == nil {
 		at = f.Node.Get("authentication").Get("credential")
 	}
-	l.fits(at, l.set.login(c), inv)
+	l.fits(at, l.set.Login(c).Auth, inv)
 	l.platformFits(f, c, d, inv)
 	for _, h := range l.set.hops(inv, c, 0) {
 		if h.Device == c.Device {
@@ -65,7 +65,7 @@ func (l *loader) hopFits(f *lang.Fields, inv *Inventory, h Hop) {
 	case h.Credential == "" && inv.Transport == winrm:
 		l.Add(f.First(), "missing-key", "a jump host of a winrm inventory needs a credential of its own; the one of the device is for Windows")
 	case c != nil:
-		l.fits(f.Node.Get("credential"), l.set.login(c), by)
+		l.fits(f.Node.Get("credential"), l.set.Login(c).Auth, by)
 	}
 }
 

@@ -47,6 +47,7 @@ func (l *loader) credential(f *lang.Fields) {
 	if n := f.Need("authentication", "{user: runner, secret_from: {file: /etc/runner/key, kind: private_key}}"); n != nil {
 		c.Auth = l.auth(n, c)
 	}
+	c.MaxConcurrent = int(f.Int("max_concurrent"))
 	c.Requesters = l.requesters(f)
 	c.JIT, c.slots = l.jit(f.Take("jit"), c.Settings)
 	l.together(f, c)

@@ -73,7 +73,7 @@ func (l *loader) elevated(f *lang.Fields, c *Credential) {
 		c.JIT.Enabled = false // a launch says what is missing
 		return
 	}
-	user := l.set.login(to).User
+	user := l.set.Login(to).Auth.User
 	if !KnownAccount(user) {
 		l.Add(f.Key("linked"), "wrong-value", "credential %s logs in as %q, which is no name of an account on the device; write account: NAME here", c.Linked, user)
 		return

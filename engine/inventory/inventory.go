@@ -87,16 +87,18 @@ type Credential struct {
 	UseKerberos bool
 	Additional  map[string]any // additional_information, a JSON object
 	Auth        Auth
-	Requesters  []string // user names, or @group; empty: operators only
-	JIT         JIT
-	Settings    *jit.Settings          // jit_settings; nil without
-	Workflow    *jit.Workflow          // nil without
-	Linked      string                 // credential of the account that is there already
-	RecordUID   string                 // of KeeperPAM
-	SupplyHost  bool                   // allow_supply_host
-	SupplyUser  bool                   // allow_supply_user
-	Params      map[string]*lang.Value // for the templates
-	Pos         lang.Pos
+	// MaxConcurrent is how many jobs may log in by it at once; 0: any number.
+	MaxConcurrent int
+	Requesters    []string // user names, or @group; empty: operators only
+	JIT           JIT
+	Settings      *jit.Settings          // jit_settings; nil without
+	Workflow      *jit.Workflow          // nil without
+	Linked        string                 // credential of the account that is there already
+	RecordUID     string                 // of KeeperPAM
+	SupplyHost    bool                   // allow_supply_host
+	SupplyUser    bool                   // allow_supply_user
+	Params        map[string]*lang.Value // for the templates
+	Pos           lang.Pos
 
 	slots  map[string]*lang.Node // where the templates of JIT are named
 	params map[string]lang.Entry // where Params are written

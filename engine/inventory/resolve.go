@@ -97,7 +97,7 @@ func (s *Set) hops(inv *Inventory, c *Credential, depth int) []Connection {
 
 // connection joins a device, a profile and a login, without jump hosts.
 func (s *Set) connection(d *Device, inv *Inventory, c *Credential) Connection {
-	auth := s.login(c)
+	auth := s.Login(c).Auth
 	conn := Connection{
 		Device:    d.Name,
 		Inventory: inv.Name,
@@ -125,8 +125,9 @@ func (s *Set) connection(d *Device, inv *Inventory, c *Credential) Connection {
 	return conn
 }
 
-// login follows the credentials that c authenticates as.
-func (s *Set) login(c *Credential) Auth {
+// Login returns the credential whose own login c uses: itself, or the one that
+// its authentication leads to.
+func (s *Set) Login(c *Credential) *Credential {
 	for range len(s.Credentials) {
 		next := s.Credentials[c.Auth.Credential]
 		if next == nil {
@@ -134,7 +135,7 @@ func (s *Set) login(c *Credential) Auth {
 		}
 		c = next
 	}
-	return c.Auth
+	return c
 }
 
 // clone returns a copy that shares nothing with s; nil stays nil.

@@ -300,14 +300,7 @@ func (l *loader) windowsSecret(at *lang.Node, s *Source, inv *Inventory) {
 // kerberosUser returns who a credential logs in as: the name, and the realm
 // that its name, its domain or the inventory says.
 func (s *Set) kerberosUser(c *Credential, inv *Inventory) (user, realm string) {
-	own := c
-	for range len(s.Credentials) {
-		next := s.Credentials[own.Auth.Credential]
-		if next == nil {
-			break
-		}
-		own = next
-	}
+	own := s.Login(c)
 	user, realm, _ = strings.Cut(own.Auth.User, "@")
 	return user, cmp.Or(strings.ToUpper(realm), own.Domain, c.Domain, inv.Kerberos.Realm)
 }

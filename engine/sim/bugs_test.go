@@ -3,6 +3,7 @@ package sim_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,9 +23,9 @@ type spoiled struct {
 
 	create func(*grant.Case)                   // before it is stored
 	change func(was grant.Case, c *grant.Case) // after the engine has decided
-	cases  func([]grant.Case) []grant.Case
-	stale  bool // what a worker asks and writes about its own job is not held against its lease
-	deaf   bool // nobody ever dies
+	ready  func(grant.Ready) bool              // reports whether it is left out
+	stale  bool                                // what a worker asks and writes about its own job is not held against its lease
+	deaf   bool                                // nobody ever dies
 
 	mu   sync.Mutex
 	mine grant.Fence // of the latest job
@@ -52,12 +53,12 @@ func (s *spoiled) Change(ctx context.Context, id string, fn func(*grant.Case) er
 	})
 }
 
-func (s *spoiled) Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error) {
-	cs, err := s.Store.Cases(ctx, f)
-	if s.cases != nil {
-		cs = s.cases(cs)
+func (s *spoiled) Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error) {
+	list, err := s.Store.Ready(ctx, w)
+	if s.ready != nil {
+		list = slices.DeleteFunc(list, s.ready)
 	}
-	return cs, err
+	return list, err
 }
 
 func (s *spoiled) Case(ctx context.Context, id string) (grant.Case, error) {
@@ -187,15 +188,8 @@ func TestPlantedBugs(t *testing.T) {
 			return &spoiled{create: func(c *grant.Case) { c.Removal().State = grant.Done }}
 		}),
 		"dead workers are never noticed": inStore(func() *spoiled { return &spoiled{deaf: true} }),
-		"active grants are overlooked by sweeps": inStore(func() *spoiled {
-			return &spoiled{cases: func(cs []grant.Case) (out []grant.Case) {
-				for _, c := range cs {
-					if c.Grant.State != grant.Active {
-						out = append(out, c)
-					}
-				}
-				return out
-			}}
+		"what expired is overlooked by sweeps": inStore(func() *spoiled {
+			return &spoiled{ready: func(r grant.Ready) bool { return r.Removal && r.Attempt == 0 }}
 		}),
 		"a removal is given up after three attempts": inStore(func() *spoiled {
 			return &spoiled{change: func(_ grant.Case, c *grant.Case) {

@@ -72,11 +72,11 @@ func BenchmarkDead(b *testing.B) {
 	_ = n.Leave()
 }
 
-// BenchmarkDue asks an idle store.
-func BenchmarkDue(b *testing.B) {
+// BenchmarkReady asks an idle store.
+func BenchmarkReady(b *testing.B) {
 	s := openStore(b)
 	for b.Loop() {
-		if _, err := s.Due(b.Context(), time.Now(), 10); err != nil {
+		if _, err := s.Ready(b.Context(), grant.Want{Removal: true, Now: time.Now(), Limit: 10}); err != nil {
 			b.Fatal(err)
 		}
 	}

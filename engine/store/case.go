@@ -23,10 +23,11 @@ const (
 	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt, origin)
 	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
 	WHERE id = $1`
-	insertJob = `INSERT INTO jobs (` + jobColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
+	insertJob = `INSERT INTO jobs (` + jobColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
 	updateJob = `UPDATE jobs SET (grant_id, seq, kind, removal, state, device, due_at, ready_at, attempt, node, execution,
-	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at)
-	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) WHERE id = $1`
+	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at, login, login_limit)
+	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) WHERE id = $1`
+	runningAs = `SELECT COUNT(*) FROM jobs WHERE login = $1 AND state = 'running' AND id <> $2`
 
 	grantByID    = `SELECT ` + grantColumns + ` FROM grants WHERE id = $1`
 	jobsOfGrant  = `SELECT ` + jobColumns + ` FROM jobs WHERE grant_id = $1 ORDER BY seq`
@@ -148,11 +149,29 @@ func saveJobs(ctx context.Context, tx *sql.Tx, was, is []grant.Job) error {
 			if i >= len(was) {
 				q = insertJob
 			}
+			if err := mayLogIn(ctx, tx, &is[i]); err != nil {
+				return err
+			}
 			_, err := tx.ExecContext(ctx, q, jobArgs(&is[i], i)...)
 			if err != nil {
 				return busyOr(err, is[i].State)
 			}
 		}
+	}
+	return nil
+}
+
+// mayLogIn returns grant.ErrBusy when a running job would be one more than may
+// log in by its credential at once.
+func mayLogIn(ctx context.Context, tx *sql.Tx, j *grant.Job) error {
+	if j.State != grant.Running || j.LoginLimit <= 0 {
+		return nil
+	}
+	switch n, err := scanInt(tx.QueryRowContext(ctx, runningAs, j.Login, j.ID)); {
+	case err != nil:
+		return err
+	case n >= int64(j.LoginLimit):
+		return grant.ErrBusy
 	}
 	return nil
 }
@@ -201,7 +220,7 @@ func loadCase(ctx context.Context, tx *sql.Tx, id string) (c grant.Case, err err
 // store. It may add jobs but not take one away. An error of fn is returned as
 // it is and nothing is stored. Besides, Change returns grant.ErrNotFound,
 // grant.ErrBusy when a job would run while another one of the same device or
-// grant does, and *grant.ConflictError as Create does.
+// grant does or as many as may by its login, and *grant.ConflictError as Create does.
 func (s *Store) Change(ctx context.Context, grantID string, fn func(*grant.Case) error) error {
 	var theirs error
 	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {

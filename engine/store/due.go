@@ -8,81 +8,41 @@ import (
 	"runner/engine/grant"
 )
 
+// These are asked again and again by every worker. They stay look-ups in one
+// index: the rules of choosing are in package engine, because clever claim
+// statements do not stay fast.
 const (
-	runningJobs = `SELECT ` + jobColumns + ` FROM jobs WHERE state = 'running' ORDER BY due_at, id`
-	readyJobs   = `SELECT ` + jobColumns + ` FROM jobs WHERE removal = $1 AND ready_at <= $2 ORDER BY ready_at, id`
-	nextReady   = `SELECT MIN(ready_at) FROM jobs WHERE removal = $1 AND ready_at > $2`
+	readyColumns = `id, grant_id, device, login, login_limit, removal, attempt, ready_at`
+	runningJobs  = `SELECT ` + jobColumns + ` FROM jobs WHERE state = 'running' ORDER BY due_at, id`
+	readyJobs    = `SELECT ` + readyColumns + ` FROM jobs WHERE removal = $1 AND ready_at <= $2 AND (ready_at, id) > ($3, $4) ORDER BY ready_at, id LIMIT $5`
+	readyOn      = `SELECT ` + readyColumns + ` FROM jobs WHERE device = $1 AND removal = $2 AND ready_at <= $3 AND (ready_at, id) > ($4, $5) ORDER BY ready_at, id LIMIT $6`
+	nextReady    = `SELECT MIN(ready_at) FROM jobs WHERE removal = $1 AND ready_at > $2`
 )
 
-// Due returns up to limit jobs (0: 1000) that may be claimed at now: waiting
-// ones that are due and paused ones whose pause is over, but none whose device
-// or grant has a running job. Removals come first, then the one that has been
-// ready for longest; each device occurs once, because only one job can run.
-// Others may claim them first: grant.ErrBusy or the state tell.
-func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error) {
-	var due []grant.Job
+// Ready returns the jobs that w asks for and that may be claimed at its time:
+// waiting ones that are due and paused ones whose pause is over, in the order in
+// which they became so, and by id. Whether their device, grant or login has room
+// is not looked at: claiming tells, with grant.ErrBusy.
+func (s *Store) Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error) {
+	from := int64(-1)
+	if !w.After.At.IsZero() {
+		from = w.After.At.UnixMilli()
+	}
+	q, args := readyJobs, []any{flag(w.Removal), w.Now.UnixMilli(), from, w.After.Job, limited(w.Limit)}
+	if w.Device != "" {
+		q, args = readyOn, append([]any{w.Device}, args...)
+	}
+	var list []grant.Ready
 	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		due = nil
-		rows, err := tx.QueryContext(ctx, runningJobs)
-		busy, err := all(rows, err, scanJob)
-		if err != nil {
-			return err
-		}
-		p := newPicker(busy, limited(limit))
-		for _, removal := range []int{1, 0} {
-			if err := p.pick(ctx, tx, removal, now); err != nil {
-				return err
-			}
-		}
-		due = p.picked
-		return nil
-	})
-	return due, s.main.explain("due jobs", err)
-}
-
-// picker chooses from ready jobs. The rules are here and not in the query,
-// because the clever query does not stay fast.
-type picker struct {
-	devices, grants map[string]bool // that have a job
-	picked          []grant.Job
-	limit           int
-}
-
-func newPicker(busy []grant.Job, limit int) *picker {
-	p := &picker{devices: map[string]bool{}, grants: map[string]bool{}, limit: limit}
-	for i := range busy {
-		p.devices[busy[i].Device] = true
-		p.grants[busy[i].GrantID] = true
-	}
-	return p
-}
-
-// take considers the next job and reports whether there is room for more.
-func (p *picker) take(j grant.Job) bool {
-	if len(p.picked) < p.limit && !p.devices[j.Device] && !p.grants[j.GrantID] {
-		p.devices[j.Device] = true
-		p.grants[j.GrantID] = true
-		p.picked = append(p.picked, j)
-	}
-	return len(p.picked) < p.limit
-}
-
-func (p *picker) pick(ctx context.Context, tx *sql.Tx, removal int, now time.Time) error {
-	rows, err := tx.QueryContext(ctx, readyJobs, removal, now.UnixMilli())
-	if err != nil {
+		rows, err := tx.QueryContext(ctx, q, args...)
+		list, err = all(rows, err, scanReady)
 		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		j, err := scanJob(rows)
-		if err != nil {
-			return err
-		}
-		if !p.take(j) {
-			break
-		}
-	}
-	return rows.Err()
+	})
+	return list, s.main.explain("ready jobs", err)
+}
+
+func scanReady(r scanner) (j grant.Ready, err error) {
+	return j, r.Scan(&j.Job, &j.Grant, &j.Device, &j.Login, &j.Limit, &j.Removal, &j.Attempt, msTime{&j.At})
 }
 
 // NextDue returns the first moment after the given one at which a waiting or

@@ -38,7 +38,9 @@ func LookUps() map[string]string {
 	sessionsOf, _ := sessionsQuery(grant.Filter{Grant: "x"})
 	return map[string]string{
 		"session": sessionByID, "session prefix": idsFrom("sessions"), "sessions": sessions, "open sessions": openSessions, "sessions of a grant": sessionsOf,
-		"due": readyJobs, "next due": nextReady, "running": runningJobs, "case": grantByID, "jobs of a case": jobsOfGrant,
+		"ready": readyJobs, "ready on a device": readyOn, "running as": runningAs, "silence": silenceOf, "ending": endingGrants, "expired": expiredGrants,
+		"how many end": countEnding, "how many expired": countExpired, "how many are blocked": countBlocked,
+		"next due": nextReady, "running": runningJobs, "case": grantByID, "jobs of a case": jobsOfGrant,
 		"grant prefix": idsFrom("grants"), "job prefix": idsFrom("jobs"), "execution prefix": idsFrom("executions"),
 		"same requester": sameUser, "same account": sameAccount, "same uid": sameUID, "fence": heldJob, "snapshot": snapshotByID,
 		"node runs": nodeRuns, "rested uid": restedUID, "used uids": usedUIDs, "cases": cases, "cases of a requester": perRequester,

@@ -29,6 +29,7 @@ type Memory struct {
 	logs       map[string][]grant.Chunk
 	events     []grant.Event
 	dead       map[string]bool
+	silences   map[string]grant.Silence
 
 	verifications []Verification // by template and system
 	ignored       []grant.Ignored
@@ -40,7 +41,7 @@ func NewMemory() *Memory {
 		cases: map[string]grant.Case{}, snapshots: map[string]grant.Snapshot{}, executions: map[string]grant.Execution{},
 		steps: map[string]map[int]grant.StepResult{}, changes: map[string]map[int]grant.Change{},
 		holds: map[heldObject]map[string]grant.Hold{}, uids: map[string]*uidPool{}, marks: map[string]time.Time{}, logs: map[string][]grant.Chunk{},
-		dead: map[string]bool{}, sessions: map[string]grant.Session{},
+		dead: map[string]bool{}, silences: map[string]grant.Silence{}, sessions: map[string]grant.Session{},
 	}
 }
 
@@ -116,8 +117,8 @@ func (m *Memory) noConflict(g *grant.Grant) error {
 	return nil
 }
 
-// canSave refuses job ids of other grants and a second running job of a device
-// or grant. was are the jobs that jobs replace.
+// canSave refuses job ids of other grants, a second running job of a device or
+// grant, and more of a login than its limit. was are the jobs that jobs replace.
 func (m *Memory) canSave(jobs, was []grant.Job) error {
 	var busy bool
 	devices := map[string]bool{}
@@ -131,11 +132,18 @@ func (m *Memory) canSave(jobs, was []grant.Job) error {
 			devices[jobs[i].Device] = true
 		}
 	}
+	logins := map[string]int{}
 	for id := range m.cases {
 		for _, j := range m.cases[id].Jobs {
-			if j.State == grant.Running && devices[j.Device] && !slices.ContainsFunc(jobs, func(k grant.Job) bool { return k.ID == j.ID }) {
-				busy = true
+			if j.State == grant.Running && !slices.ContainsFunc(jobs, func(k grant.Job) bool { return k.ID == j.ID }) {
+				busy = busy || devices[j.Device]
+				logins[j.Login]++
 			}
+		}
+	}
+	for i := range jobs {
+		if j := &jobs[i]; j.State == grant.Running && j.LoginLimit > 0 && logins[j.Login] >= j.LoginLimit {
+			busy = true
 		}
 	}
 	if busy {

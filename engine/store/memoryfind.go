@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -93,35 +94,107 @@ func (m *Memory) Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, error) 
 
 func byDue(a, b grant.Job) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.ID, b.ID)) }
 
-// Due does what [Store.Due] does.
-func (m *Memory) Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error) {
+// Ready does what [Store.Ready] does.
+func (m *Memory) Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error) {
 	leave, err := m.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	type ready struct {
-		at  time.Time
-		job grant.Job
-	}
-	var busy []grant.Job
-	var list []ready
+	var list []grant.Ready
 	for _, j := range m.allJobs() {
-		if j.State == grant.Running {
-			busy = append(busy, j)
+		at, ok := readyAt(&j)
+		if !ok || at.After(w.Now) || j.Kind.TakesAway() != w.Removal || !selects(w.Device, j.Device) {
+			continue
 		}
-		if at, ok := readyAt(&j); ok && !at.After(now) {
-			list = append(list, ready{at, j})
+		r := grant.Ready{Job: j.ID, Grant: j.GrantID, Device: j.Device, Login: j.Login, Limit: j.LoginLimit, Removal: w.Removal, Attempt: j.Attempt, At: at}
+		if after := w.After; after.At.IsZero() || byReady(r, grant.Ready{At: stamp(after.At), Job: after.Job}) > 0 {
+			list = append(list, r)
 		}
 	}
-	slices.SortFunc(list, func(a, b ready) int {
-		return cmp.Or(cmp.Compare(flag(b.job.Kind.Removal()), flag(a.job.Kind.Removal())), a.at.Compare(b.at), cmp.Compare(a.job.ID, b.job.ID))
+	slices.SortFunc(list, byReady)
+	return first(full(list), limited(w.Limit)), nil
+}
+
+func byReady(a, b grant.Ready) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Job, b.Job)) }
+
+// Overdue does what [Store.Overdue] does.
+func (m *Memory) Overdue(ctx context.Context, before time.Time, limit int) ([]grant.Case, int, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer leave()
+	before = stamp(before)
+	var list []grant.Case
+	for id := range m.cases {
+		c := m.cases[id]
+		over := c.Grant.State == grant.Ending && !c.Grant.Ended.IsZero() || c.Grant.State == grant.Active
+		if over && endOf(&c.Grant).Before(before) {
+			list = append(list, normalCase(c))
+		}
+	}
+	slices.SortFunc(list, func(a, b grant.Case) int {
+		return cmp.Or(byEnd(a.Grant, b.Grant), -cmp.Compare(a.Grant.State, b.Grant.State), cmp.Compare(a.Grant.ID, b.Grant.ID))
 	})
-	p := newPicker(busy, limited(limit))
-	for _, r := range list {
-		p.take(r.job)
+	return first(full(list), limited(limit)), len(list), nil
+}
+
+// Tally does what [Store.Tally] does.
+func (m *Memory) Tally(ctx context.Context) (grant.Tally, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return grant.Tally{}, err
 	}
-	return p.picked, nil
+	defer leave()
+	t := grant.Tally{Jobs: map[grant.Kind]map[grant.JobState]int{}}
+	for _, j := range m.allJobs() {
+		if j.State == grant.Done || j.State == grant.JobCancelled {
+			continue
+		}
+		t.Add(j.Kind, j.State, 1)
+		if j.Kind.TakesAway() && j.State != grant.Running && j.BlockedBy != "" {
+			t.Blocked++
+		}
+	}
+	return t, nil
+}
+
+// Missed does what [Store.Missed] does.
+func (m *Memory) Missed(ctx context.Context, device, why string, now time.Time, jitter float64) (grant.Silence, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return grant.Silence{}, err
+	}
+	defer leave()
+	s := normalSilence(m.silences[device].Miss(device, why, now, jitter))
+	m.silences[device] = s
+	return s, nil
+}
+
+// Answered does what [Store.Answered] does.
+func (m *Memory) Answered(ctx context.Context, device string) error {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	delete(m.silences, device)
+	return nil
+}
+
+// Silences does what [Store.Silences] does.
+func (m *Memory) Silences(ctx context.Context) ([]grant.Silence, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	var list []grant.Silence
+	for _, device := range slices.Sorted(maps.Keys(m.silences)) {
+		list = append(list, m.silences[device])
+	}
+	return list, nil
 }
 
 // NextDue does what [Store.NextDue] does.

@@ -176,6 +176,9 @@ func (h *history) create() {
 	c.Grant.State = pickOf(h, "state", grant.Requested, grant.Active, grant.Gone)
 	c.Grant.Requested = at(h.pick("requested", 3))
 	c.Jobs[0].Due, c.Jobs[1].Due = at(h.pick("due", 6)), at(h.pick("due", 6))
+	for i := range c.Jobs {
+		c.Jobs[i].Login, c.Jobs[i].LoginLimit = pickOf(h, "login", "l", "m"), h.pick("login limit", 3)
+	}
 	if h.pick("foreign job", 8) == 0 {
 		c.Jobs[1].ID = fmt.Sprintf("j-%04d-d", h.pick("of", 5))
 	}
@@ -230,7 +233,24 @@ func (h *history) log() {
 // look asks what a worker asks.
 func (h *history) look() {
 	now, limit := at(h.pick("now", 7)), h.pick("limit", 3)
-	h.both(func(s ledger) (any, error) { return s.Due(h.ctx, now, limit) })
+	want := grant.Want{Removal: h.pick("removal", 2) == 1, Device: pickOf(h, "on", "", "a"), Now: now, Limit: limit}
+	if h.pick("behind", 3) == 0 {
+		want.After = grant.Ready{At: at(h.pick("after", 6)), Job: pickOf(h, "after job", "", "j-0001-d", "j-0002-c")}
+	}
+	h.both(func(s ledger) (any, error) { return s.Ready(h.ctx, want) })
+	h.both(func(s ledger) (any, error) {
+		list, total, err := s.Overdue(h.ctx, now, limit)
+		return []any{some(list), total}, err
+	})
+	h.both(func(s ledger) (any, error) { return s.Tally(h.ctx) })
+	device := pickOf(h, "silent", "a", "b")
+	h.both(func(s ledger) (any, error) {
+		if limit == 0 {
+			return nil, s.Answered(h.ctx, device)
+		}
+		return s.Missed(h.ctx, device, "why", now, 0.5)
+	})
+	h.both(func(s ledger) (any, error) { return s.Silences(h.ctx) })
 	h.both(func(s ledger) (any, error) {
 		next, is, err := s.NextDue(h.ctx, now)
 		return fmt.Sprint(next, is), err

@@ -7,5 +7,5 @@ import "time"
 // manyGrants makes 100,000 jobs.
 const manyGrants = 50_000
 
-// maxDue is how long Due may take with them.
-const maxDue = 50 * time.Millisecond
+// maxReady is how long Due may take with them.
+const maxReady = 50 * time.Millisecond

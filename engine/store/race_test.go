@@ -8,5 +8,5 @@ import "time"
 // some fifty times as slow.
 const manyGrants = 2_500
 
-// maxDue is how long Due may take with them.
-const maxDue = 2 * time.Second
+// maxReady is how long Due may take with them.
+const maxReady = 2 * time.Second

@@ -26,7 +26,12 @@ type ledger interface {
 	Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error)
 	Job(ctx context.Context, idOrPrefix string) (grant.Job, error)
 	Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, error)
-	Due(ctx context.Context, now time.Time, limit int) ([]grant.Job, error)
+	Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error)
+	Overdue(ctx context.Context, before time.Time, limit int) ([]grant.Case, int, error)
+	Tally(ctx context.Context) (grant.Tally, error)
+	Missed(ctx context.Context, device, why string, now time.Time, jitter float64) (grant.Silence, error)
+	Answered(ctx context.Context, device string) error
+	Silences(ctx context.Context) ([]grant.Silence, error)
 	NextDue(ctx context.Context, after time.Time) (time.Time, bool, error)
 	Running(ctx context.Context) ([]grant.Job, error)
 	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error
@@ -84,30 +89,33 @@ func TestConformance(t *testing.T) {
 			"a change takes nothing away":                      changeKeeps,
 			"one running job per device and grant":             oneRunning,
 			"a job hands over to the next in one change":       handOver,
-			"due jobs":          dueJobs,
-			"the next due time": nextDue,
-			"a late write of a lost lease changes nothing":   fenced,
-			"a fence guards only its own job":                fenceOfAnother,
-			"an ad hoc run has no fence":                     adHoc,
-			"an execution comes back whole":                  wholeExecution,
-			"what identifies an execution never changes":     executionIdentity,
-			"changes are completed by their number":          changesUpsert,
-			"grants that want one object are counted":        holdsCount,
-			"what somebody else made of an object counts":    holdsYield,
-			"a session comes with its grant":                 sessionsOfGrants,
-			"uids go round and rest":                         uidsRest,
-			"burned uids are never given":                    uidsBurned,
-			"a uid of a grant that lives is not given again": uidsHeld,
-			"audit rows come with the change":                auditRows,
-			"marks only go forward":                          marks,
-			"what is ignored is kept":                        ignoresKept,
-			"what was found takes nobody's place":            foundGrants,
-			"the latest verification is kept":                verifications,
-			"logs are byte ranges":                           logRanges,
-			"logs are appended":                              logAppend,
-			"logs are dropped by whole chunks":               logDrop,
-			"an ended context stops everything":              endedContext,
-			"what is handed out is a copy":                   copies,
+			"ready jobs":                                       readyJobs,
+			"as many jobs run by a login as may":               loginLimit,
+			"overdue removals":                                 overdueRemovals,
+			"devices that do not answer":                       silentDevices,
+			"the next due time":                                nextDue,
+			"a late write of a lost lease changes nothing":     fenced,
+			"a fence guards only its own job":                  fenceOfAnother,
+			"an ad hoc run has no fence":                       adHoc,
+			"an execution comes back whole":                    wholeExecution,
+			"what identifies an execution never changes":       executionIdentity,
+			"changes are completed by their number":            changesUpsert,
+			"grants that want one object are counted":          holdsCount,
+			"what somebody else made of an object counts":      holdsYield,
+			"a session comes with its grant":                   sessionsOfGrants,
+			"uids go round and rest":                           uidsRest,
+			"burned uids are never given":                      uidsBurned,
+			"a uid of a grant that lives is not given again":   uidsHeld,
+			"audit rows come with the change":                  auditRows,
+			"marks only go forward":                            marks,
+			"what is ignored is kept":                          ignoresKept,
+			"what was found takes nobody's place":              foundGrants,
+			"the latest verification is kept":                  verifications,
+			"logs are byte ranges":                             logRanges,
+			"logs are appended":                                logAppend,
+			"logs are dropped by whole chunks":                 logDrop,
+			"an ended context stops everything":                endedContext,
+			"what is handed out is a copy":                     copies,
 		} {
 			t.Run(name+"/"+behaviour, func(t *testing.T) {
 				t.Parallel()
@@ -183,6 +191,7 @@ func wholeCase(t *testing.T, s ledger) {
 	c.Jobs = append(c.Jobs, grant.Job{
 		ID: "j-0001-r", GrantID: "g-0001", Kind: grant.Renew, State: grant.Paused, Device: "db1", Due: at(1), Attempt: 3,
 		Execution: "x-1", FirstFailed: at(2), LastError: "err", BlockedBy: "pid 7", PausedUntil: at(9), Again: at(10), Until: at(12), Finished: at(11),
+		Login: "svc", LoginLimit: 4,
 	})
 	c.Jobs[2].Node = "n-1"
 	for _, v := range []any{c.Grant, c.Grant.Plan, c.Jobs[2]} {

@@ -15,70 +15,6 @@ import (
 	"runner/engine/store"
 )
 
-func ids(jobs []grant.Job) string {
-	var list []string
-	for _, j := range jobs {
-		list = append(list, strings.TrimPrefix(j.ID, "j-000"))
-	}
-	return strings.Join(list, " ")
-}
-
-func dueJobs(t *testing.T, s ledger) {
-	ctx := t.Context()
-	due := func(now, limit int) string {
-		t.Helper()
-		return ids(must[[]grant.Job](t)(s.Due(ctx, at(now), limit)))
-	}
-	same(t, due(0, 0), "")
-	for n, device := range []string{"a", "a", "b", "c", "d"} {
-		c := newCase(n, device)
-		c.Jobs[0].Due, c.Jobs[1].Due = at(10-n), at(60-n)
-		ok(t, s.Create(ctx, c, nil))
-	}
-	same(t, due(5, 0), "")
-	same(t, due(6, 0), "4-c")
-	same(t, due(10, 0), "4-c 3-c 2-c 1-c") // one of device a
-	same(t, due(10, 2), "4-c 3-c")
-	same(t, due(57, 0), "4-d 3-d 2-c 1-c") // removals first; b and a are not due yet
-	same(t, due(60, 0), "4-d 3-d 2-d 1-d")
-	same(t, due(60, 1), "4-d")
-
-	ok(t, s.Change(ctx, "g-0000", run(0, "n-1"))) // keeps all of device a
-	same(t, due(60, 0), "4-d 3-d 2-d")
-	pauseAs := func(until time.Time) func(*grant.Case) error {
-		return func(c *grant.Case) error {
-			c.Jobs[1].State, c.Jobs[1].PausedUntil = grant.Paused, until
-			return nil
-		}
-	}
-	ok(t, s.Change(ctx, "g-0004", pauseAs(at(100))))
-	same(t, due(60, 0), "3-d 2-d 4-c")
-	same(t, due(99, 0), "3-d 2-d 4-c")
-	same(t, due(100, 0), "3-d 2-d 4-d") // it became ready last
-	ok(t, s.Change(ctx, "g-0004", pauseAs(time.Time{})))
-	same(t, due(-1000, 0), "4-d") // a pause without an end is none
-	for _, state := range []grant.JobState{grant.Done, grant.JobCancelled} {
-		ok(t, s.Change(ctx, "g-0004", func(c *grant.Case) error {
-			c.Jobs[0].State, c.Jobs[1].State = grant.Done, state
-			return nil
-		}))
-		same(t, due(200, 0), "3-d 2-d")
-	}
-	ok(t, s.Change(ctx, "g-0000", func(c *grant.Case) error {
-		c.Jobs[0].State, c.Jobs[0].Node, c.Jobs[0].Due = grant.Waiting, "", time.Time{}
-		return nil
-	}))
-	same(t, due(0, 0), "0-c") // no time is at once
-	same(t, due(200, 0), "3-d 2-d 1-d")
-
-	c := newCase(5, "e") // a grant on two devices runs one job at a time
-	c.Jobs[0].Device = "f"
-	ok(t, s.Create(ctx, c, nil))
-	same(t, due(200, 0), "3-d 2-d 1-d 5-d")
-	ok(t, s.Change(ctx, "g-0005", run(0, "n-1")))
-	same(t, due(200, 0), "3-d 2-d 1-d")
-}
-
 func nextDue(t *testing.T, s ledger) {
 	ctx := t.Context()
 	next := func(after int) string {
@@ -466,7 +402,7 @@ func endedContext(t *testing.T, s ledger) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, caseErr := s.Case(ctx, "g-0001")
-	_, dueErr := s.Due(ctx, t0, 0)
+	_, dueErr := s.Ready(ctx, grant.Want{Now: t0})
 	_, logErr := s.ReadLog(ctx, "x-1", 0, 0)
 	for i, err := range []error{
 		caseErr, dueErr, logErr,

@@ -113,8 +113,8 @@ func (w *crew) work(dir string, stop <-chan struct{}) error {
 // create requests one grant, while there are not too many jobs.
 func (w *crew) create() error {
 	now := time.Now()
-	due, err := w.s.Due(w.ctx, now, workDevices)
-	if err != nil || len(due) == workDevices {
+	due, err := w.due(now)
+	if err != nil || len(due) >= workDevices {
 		return err
 	}
 	w.n++
@@ -137,14 +137,14 @@ func (w *crew) create() error {
 // one claims a due job and does it. Two that do something on one device at
 // once find the device's file locked.
 func (w *crew) one() error {
-	due, err := w.s.Due(w.ctx, time.Now(), workDevices)
+	due, err := w.due(time.Now())
 	if err != nil || len(due) == 0 {
 		return err
 	}
 	j := due[rand.N(len(due))]
 	f, err := w.claim(j)
 	if errors.Is(err, grant.ErrBusy) || errors.Is(err, errTaken) {
-		w.say("lost", j.ID)
+		w.say("lost", j.Job)
 		return nil
 	}
 	if err != nil {
@@ -153,12 +153,12 @@ func (w *crew) one() error {
 	i, _ := strconv.Atoi(strings.TrimPrefix(j.Device, "device"))
 	fd := int(w.devices[i].Fd())
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		w.say("overlap", j.Device, j.ID)
+		w.say("overlap", j.Device, j.Job)
 	}
-	x := fmt.Sprintf("x-%s-%d", j.ID, f.Attempt)
+	x := fmt.Sprintf("x-%s-%d", j.Job, f.Attempt)
 	err = errors.Join(
-		w.s.PutExecution(w.ctx, f, grant.Execution{ID: x, JobID: j.ID, GrantID: j.GrantID, Device: j.Device, Started: time.Now(), Attempt: f.Attempt, Node: f.Node}),
-		w.s.PutChanges(w.ctx, f, j.GrantID, []grant.Change{{Execution: x, Seq: f.Attempt, State: "intended"}}),
+		w.s.PutExecution(w.ctx, f, grant.Execution{ID: x, JobID: j.Job, GrantID: j.Grant, Device: j.Device, Started: time.Now(), Attempt: f.Attempt, Node: f.Node}),
+		w.s.PutChanges(w.ctx, f, j.Grant, []grant.Change{{Execution: x, Seq: f.Attempt, State: "intended"}}),
 		w.s.AppendLog(w.ctx, []grant.Chunk{{Execution: x, Data: []byte("output")}}),
 	)
 	if err != nil {
@@ -172,9 +172,16 @@ func (w *crew) one() error {
 
 var errTaken = errors.New("taken")
 
-func (w *crew) claim(j grant.Job) (f grant.Fence, err error) {
-	err = w.s.Change(w.ctx, j.GrantID, func(c *grant.Case) error {
-		k := c.Job(j.ID)
+// due returns jobs of both kinds that may be claimed.
+func (w *crew) due(now time.Time) ([]grant.Ready, error) {
+	removals, err := w.s.Ready(w.ctx, grant.Want{Removal: true, Now: now, Limit: workDevices})
+	others, oerr := w.s.Ready(w.ctx, grant.Want{Now: now, Limit: workDevices})
+	return append(removals, others...), errors.Join(err, oerr)
+}
+
+func (w *crew) claim(j grant.Ready) (f grant.Fence, err error) {
+	err = w.s.Change(w.ctx, j.Grant, func(c *grant.Case) error {
+		k := c.Job(j.Job)
 		if !k.DueAt(time.Now()) {
 			return errTaken
 		}
@@ -186,12 +193,12 @@ func (w *crew) claim(j grant.Job) (f grant.Fence, err error) {
 	return f, err
 }
 
-func (w *crew) finish(j grant.Job, f grant.Fence) error {
-	err := w.s.Change(w.ctx, j.GrantID, func(c *grant.Case) error {
+func (w *crew) finish(j grant.Ready, f grant.Fence) error {
+	err := w.s.Change(w.ctx, j.Grant, func(c *grant.Case) error {
 		if err := c.Holds(f); err != nil {
 			return err
 		}
-		k := c.Job(j.ID)
+		k := c.Job(j.Job)
 		k.State, k.Node, k.Finished = grant.Done, "", time.Now()
 		if k.Kind == grant.Create {
 			c.Grant.State, c.Jobs[1].Due = grant.Ending, time.Now()
@@ -202,7 +209,7 @@ func (w *crew) finish(j grant.Job, f grant.Fence) error {
 		return nil
 	})
 	if err == nil {
-		w.say("done", j.ID, strconv.Itoa(f.Attempt))
+		w.say("done", j.Job, strconv.Itoa(f.Attempt))
 	}
 	return err
 }
