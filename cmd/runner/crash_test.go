@@ -207,7 +207,7 @@ type grantView struct {
 
 func (s *crashSite) grants() []grantView {
 	s.t.Helper()
-	out, errs, code := s.run("grant", "list", "-o", "json")
+	out, errs, code := s.run("grant", "list", "--all", "-o", "json")
 	if code != 0 {
 		s.t.Fatalf("grant list: exit %d: %s", code, errs)
 	}
