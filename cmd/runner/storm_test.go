@@ -19,6 +19,7 @@ import (
 
 	"runner/engine/lab"
 	"runner/engine/lab/labtest"
+	"runner/engine/store/pgtest"
 )
 
 // storm is a number of real processes that ask for, end and serve grants on real
@@ -29,7 +30,8 @@ type storm struct {
 	dirs  []string // workspaces: one, or one for each machine that runner runs on
 	boxes []*lab.Machine
 	rng   *rand.Rand
-	want  int // kills
+	want  int    // kills
+	crash func() // what else happens once, in the middle; nil: nothing
 
 	mu      sync.Mutex
 	servers map[int]*exec.Cmd // by number
@@ -64,9 +66,8 @@ const nothingElse = `for f in passwd group shadow gshadow subuid subgid; do echo
 echo == files; find /etc/sudoers.d /home /var/mail /var/spool /run/runner -mindepth 1 -maxdepth 3 2>/dev/null | sort
 echo == processes; for p in /proc/[0-9]*; do while read -r k v r; do case $k in Uid:) [ "$v" -lt 60000 ] || echo "uid $v";; esac; done <$p/status; done 2>/dev/null; true`
 
-// newStorm makes machines and workspaces. configure makes the workspaces use a
-// store; nil: the embedded one.
-func newStorm(t *testing.T, workspaces int, configure func(dir string)) *storm {
+// newStorm makes machines and workspaces, which have these settings.
+func newStorm(t *testing.T, workspaces int, settings string) *storm {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
@@ -98,7 +99,7 @@ func newStorm(t *testing.T, workspaces int, configure func(dir string)) *storm {
 	for i := range workspaces {
 		dir := filepath.Join(t.TempDir(), strconv.Itoa(i))
 		s.dirs = append(s.dirs, dir)
-		s.write(dir, "runner.yaml", "schema: runner/v1\nkind: workspace\n")
+		s.write(dir, "runner.yaml", "schema: runner/v1\nkind: workspace\n"+settings)
 		s.write(dir, "inventories/all.yaml", docs)
 		for _, kind := range []string{"create", "delete"} { // with short time-outs: what a dead worker left is looked at again after the longest
 			text, err := os.ReadFile(filepath.Join("..", "..", "templates", kind, "linux-user.yaml"))
@@ -106,9 +107,6 @@ func newStorm(t *testing.T, workspaces int, configure func(dir string)) *storm {
 				t.Fatal(err)
 			}
 			s.write(dir, "templates/"+kind+"/linux-user.yaml", strings.NewReplacer("timeout: 30s", "timeout: 10s", "timeout: 60s", "timeout: 10s").Replace(string(text)))
-		}
-		if configure != nil {
-			configure(dir)
 		}
 	}
 	return s
@@ -227,6 +225,9 @@ func (s *storm) rage(servers int) {
 		case !frozen && s.killed() >= s.want/3: // one past its lease
 			frozen = true
 			s.freeze(server)
+		case s.crash != nil && s.killed() >= s.want*2/3:
+			s.crash()
+			s.crash = nil
 		case s.draw(8) == 0:
 			s.kill(server)
 			_ = server.Wait()
@@ -351,5 +352,47 @@ func changedLines(before, after string) string {
 // STORM_KILLS says how many; STORM_SEED gives the same dice again.
 func TestKilledProcessesLeaveNothing(t *testing.T) {
 	t.Parallel()
-	newStorm(t, 1, nil).run(2)
+	newStorm(t, 1, "").run(2)
+}
+
+// The same on three machines that share a database, which is restarted, too.
+func TestKilledProcessesOfSeveralMachinesLeaveNothing(t *testing.T) {
+	t.Parallel()
+	db, err := pgtest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	url, err := db.Database(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStorm(t, 3, "database:\n  url: "+url+"\n")
+	s.share()
+	s.crash = func() {
+		db.Crash()
+		if err := db.Resume(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	s.run(3)
+}
+
+// share gives all workspaces the key of the first.
+func (s *storm) share() {
+	s.t.Helper()
+	if out, err := s.command(0, "sweep").CombinedOutput(); err != nil { // makes the key
+		s.t.Fatalf("sweep: %v: %s", err, out)
+	}
+	key, err := os.ReadFile(filepath.Join(s.dirs[0], "state", "key"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, dir := range s.dirs[1:] {
+		s.write(dir, "state/key", string(key))
+	}
 }
