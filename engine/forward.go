@@ -68,6 +68,9 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 		return nil, err
 	}
 	defer conn.Close()
+	if err := w.recognise(ctx, conn.Peer()); err != nil {
+		return nil, err
+	}
 	params, err := w.params(tpl, hand)
 	if err != nil {
 		return nil, err
@@ -122,7 +125,8 @@ func (w *work) probed(ctx context.Context, env lang.Env, cn *connection, surface
 		return fmt.Errorf("%s: %w", cn.Device, err)
 	}
 	env["grant"], env["device"] = grantEnv(g, skew), deviceEnv(&cn.Connection, skew)
-	receipt := &grant.Receipt{Device: cn.Device, Before: items, Known: true}
+	receipt := &grant.Receipt{Device: cn.Device, Peer: w.exec.Peer, Before: items, Known: true}
+	receipt.Machine, _ = surface["machine"].(string)
 	c, err := w.e.change(ctx, g.ID, func(c *grant.Case) error {
 		if err := c.Holds(w.fence); err != nil {
 			return err

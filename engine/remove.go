@@ -242,7 +242,7 @@ func (w *work) receipt(res *executor.Result, cn *connection) *grant.Receipt {
 	r := w.newReceipt(cn)
 	r.After = lines(res.Calls["surface"]["items"])
 	if old := w.c.Grant.Receipt; old != nil {
-		r.Before, r.Known = old.Before, old.Known
+		r.Before, r.Known, r.Machine = old.Before, old.Known, old.Machine
 		r.Session = old.Session
 	}
 	for _, it := range r.After {

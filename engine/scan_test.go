@@ -1,9 +1,11 @@
 package engine_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,4 +168,157 @@ func TestAnUnknownAccountIsAdoptedAndRemovedWhenItsMarkSays(t *testing.T) {
 	}) {
 		t.Errorf("audit: %+v", events)
 	}
+}
+
+// A store that was lost is rebuilt from the devices: what is valid stays as long as
+// it may, what is over goes; nothing happens before a person has said how much.
+func TestALostStoreIsRebuiltFromTheDevices(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, nil)
+	var cases []grant.Case
+	for _, who := range []string{"ada", "bob", "eve"} {
+		cases = append(cases, w.active(who, nil))
+	}
+	over, kept, late := cases[0], cases[1], cases[2]
+	// One is over by its mark; one was extended after the store was copied.
+	w.sh("sed -i 's/until 2[0-9]*T/until 20200101T/' /etc/passwd; sed -i 's/^\\(" + kept.Grant.Account + ":.*\\|" + late.Grant.Account + ":.*\\)until [0-9]*T/\\1until " + kept.Grant.Backstop.UTC().Format("20060102T") + "/' /etc/passwd")
+	w.sh("useradd -u 4321 -c 'runner " + grant.NewID("g", time.Now(), [10]byte{1}) + " until 20200101T000000Z' stranger")
+	n := w.other()
+	rebuild := func(yes int) (engine.Rebuilt, error) {
+		s, err := n.ScanDevice(t.Context(), "box", "")
+		s.Err = err
+		return n.Rebuild(t.Context(), []*engine.Scan{s}, yes, "ops", "disk lost")
+	}
+	for _, yes := range []int{0, 2, 4} {
+		out, err := rebuild(yes)
+		f, is := errors.AsType[*engine.FuseError](err)
+		if !is || f.Count != 3 || f.Now != 1 || len(f.Would) != 3 || len(out.Taken) != 0 || len(out.Left) != 1 || !strings.Contains(out.Left[0].Why, "4321 is outside") {
+			t.Fatalf("yes %d: %v, %+v", yes, err, out)
+		}
+		if cs, err := n.store.Cases(t.Context(), grant.Filter{}); err != nil || len(cs) != 0 {
+			t.Fatalf("the fuse stopped it, and there is %v %v", cs, err)
+		}
+	}
+	out, err := rebuild(3)
+	must(t, err)
+	if len(out.Taken) != 3 || len(out.Left) != 1 {
+		t.Fatalf("%+v", out)
+	}
+	if out, err = rebuild(0); err != nil || len(out.Taken) != 0 {
+		t.Fatalf("rebuilt twice: %v %+v", err, out)
+	}
+	swept, err := n.Sweep(t.Context())
+	must(t, err)
+	if len(swept.Removed) != 1 || swept.Removed[0].Grant.ID != over.Grant.ID || swept.Waiting != 2 {
+		t.Fatalf("%+v", swept)
+	}
+	n.gone(swept.Removed[0])
+	for _, c := range []grant.Case{kept, late} {
+		if c = n.end(c.Grant.ID); c.Grant.Origin != grant.Rebuilt {
+			t.Errorf("%+v", c.Grant)
+		}
+		n.gone(c)
+	}
+	if w.sh("id -u stranger") != "4321\n" {
+		t.Error("a stranger is gone")
+	}
+}
+
+// A snapshot brings back an account that was removed: it is removed again. And a
+// store that is older than the devices asks before it acts.
+func TestWhatASnapshotBringsBackIsRemovedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, nil)
+	c := w.active("ada", nil)
+	w.sh("mkdir /root/snap; cp -p /etc/passwd /etc/shadow /etc/group /etc/gshadow /root/snap; cp -a /home/" + c.Grant.Account + " /root/home")
+	w.gone(w.end(c.Grant.ID))
+	w.finds()
+	w.sh("cp -p /root/snap/* /etc; cp -a /root/home /home/" + c.Grant.Account)
+	s := w.finds("returned account " + c.Grant.Account + "|is removed since")
+	if _, err := w.Adopt(t.Context(), engine.Decision{Device: "box", Object: c.Grant.Account, Actor: "ops", Quarantine: time.Hour}); err == nil {
+		t.Error("in quarantine")
+	}
+	// Its requester may have a new one meanwhile.
+	again := w.active("ada", nil)
+	_, err := w.Rebuild(t.Context(), []*engine.Scan{s}, 0, "ops", "")
+	if f, is := errors.AsType[*engine.FuseError](err); !is || f.Count != 1 || f.Now != 1 {
+		t.Fatalf("%v", err)
+	}
+	back, err := w.Adopt(t.Context(), engine.Decision{Device: "box", Object: c.Grant.ID, Actor: "ops"})
+	must(t, err)
+	if back.Grant.State != grant.Ending || back.Grant.ID != c.Grant.ID {
+		t.Fatalf("%+v", back.Grant)
+	}
+	back, err = w.RunDue(t.Context(), back)
+	must(t, err)
+	w.gone(back)
+	w.finds()
+	// An extension that the store has forgotten.
+	older := again.Grant.Expires
+	c, err = w.Extend(t.Context(), again.Grant.ID, time.Hour, "ops")
+	must(t, err)
+	must(t, w.store.Change(t.Context(), c.Grant.ID, func(c *grant.Case) error {
+		c.Grant.Expires, c.Grant.Backstop = older, again.Grant.Backstop
+		return nil
+	}))
+	if s := w.finds("changed account|may be older than the device"); !s.Newer {
+		t.Error("it is not noticed that the store is older")
+	}
+}
+
+// A device that is gone takes its grants along; one that is not cannot be retired.
+func TestADeviceIsRetiredOnlyWhenItIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, nil)
+	c := w.active("ada", nil)
+	retire := func(e *world, reason string) ([]grant.Case, error) {
+		return e.Retire(t.Context(), engine.Decision{Device: "box", Actor: "ops", Reason: reason})
+	}
+	for reason, want := range map[string]string{"": "--reason", "scrapped": "as it did"} {
+		if _, err := retire(w, reason); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", reason, err)
+		}
+	}
+	if got, err := w.store.Case(t.Context(), c.Grant.ID); err != nil || got.Grant.Receipt.Peer == "" || got.Grant.Receipt.Machine != strings.TrimSpace(w.sh("cat /etc/machine-id 2>/dev/null || true")) {
+		t.Fatalf("nothing says which machine it was: %+v %v", got.Grant.Receipt, err)
+	}
+	// Another machine is at its place, as the inventory knows.
+	other := newWorld(t, lab.Config{Name: "box2"}, nil)
+	text, err := os.ReadFile(filepath.Join(other.dir, "inventories", "all.yaml"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(w.dir, "inventories", "all.yaml"), text, 0o600))
+	moves := func(from, to int) {
+		must(t, w.store.Change(t.Context(), c.Grant.ID, func(c *grant.Case) error {
+			c.Grant.Plan.Connection = []byte(strings.ReplaceAll(string(c.Grant.Plan.Connection), `"port":`+strconv.Itoa(from), `"port":`+strconv.Itoa(to)))
+			return nil
+		}))
+	}
+	moves(w.box.Port, other.box.Port)
+	now := openWorld(t, w.box, w.dir)
+	other.sh("groupadd " + c.Grant.Account)
+	if _, err := retire(now, "installed anew"); err == nil || !strings.Contains(err.Error(), "still bears group "+c.Grant.Account) {
+		t.Fatalf("%v", err)
+	}
+	other.sh("groupdel " + c.Grant.Account)
+	other.sh("mv /etc/machine-id /root; echo 0123 >/etc/machine-id")
+	gone, err := retire(now, "installed anew")
+	must(t, err)
+	if len(gone) != 1 || gone[0].Grant.State != grant.Gone || !strings.Contains(gone[0].Grant.Receipt.Gone, "installed anew; another machine answers") || !strings.Contains(gone[0].Grant.Receipt.Gone, "machine 0123") {
+		t.Fatalf("%+v", gone[0].Grant.Receipt)
+	}
+	if _, err := retire(now, "again"); err == nil {
+		t.Error("retired twice")
+	}
+	// The first one is found in the cellar and put back: whoever works there next
+	// has the account removed.
+	moves(other.box.Port, w.box.Port)
+	w.active("bob", nil)
+	back, err := w.store.Case(t.Context(), c.Grant.ID)
+	must(t, err)
+	if back.Grant.State != grant.Ending || back.Grant.Origin != grant.Returned {
+		t.Fatalf("%+v", back.Grant)
+	}
+	back, err = w.Remove(t.Context(), back)
+	must(t, err)
+	w.gone(back)
 }

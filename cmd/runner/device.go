@@ -70,7 +70,7 @@ func (s stageJSON) told() string {
 func (a *app) deviceCommand() *cobra.Command {
 	return a.noun("device", "look at devices, try whether they can be reached, find what was left on them",
 		"runner device list\nrunner device check web-1\nrunner device scan 'web-*'",
-		a.deviceList(), a.deviceCheck(), a.deviceScan(), a.deviceAdopt(), a.deviceQuarantine(), a.deviceIgnore())
+		a.deviceList(), a.deviceCheck(), a.deviceScan(), a.deviceAdopt(), a.deviceQuarantine(), a.deviceIgnore(), a.deviceRebuild(), a.deviceRetire())
 }
 
 func (a *app) deviceList() *cobra.Command {

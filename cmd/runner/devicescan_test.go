@@ -110,3 +110,42 @@ func TestFindingsOfAScanAreDecidedAbout(t *testing.T) {
 		t.Errorf("exit %d %s", code, stderr)
 	}
 }
+
+// A store that was lost asks before it takes over what devices say, and a device
+// that is gone is retired by a person.
+func TestALostStoreAsksBeforeItIsRebuilt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	ana := must[secretJSON](t, s, 0, "ana", "grant", "request", "web-admin", "--for", "1h")
+	must[rebuildJSON](t, s, 0, "root", "device", "rebuild")
+	s.lose(t)
+	stdout, stderr, code := s.as(t, "root", "device", "rebuild")
+	if code != exitFuse || !strings.Contains(stdout, ana.Account) || !strings.Contains(stderr, "runner: the fuse stopped this: 1 account would get a removal, none of them at once, and this store knows of no grant") || !strings.Contains(stderr, "hint: look at the list; --yes-remove 1 says") {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if v := must[rebuildJSON](t, s, exitFuse, "root", "device", "rebuild", "--yes-remove", "2"); v.Fuse == nil || v.Fuse.Count != 1 || len(v.Fuse.WouldTake) != 1 || len(v.Taken) != 0 {
+		t.Fatalf("%+v", v)
+	}
+	if _, stderr, code := s.as(t, "ana", "device", "rebuild", "--yes-remove", "1"); code != exitDenied {
+		t.Fatalf("exit %d %s", code, stderr)
+	}
+	if v := must[rebuildJSON](t, s, 0, "root", "device", "rebuild", "web", "--yes-remove", "1", "--reason", "disk lost"); len(v.Taken) != 1 || v.Taken[0].ID != ana.Grant || v.Taken[0].State != "active" || v.Taken[0].Origin != "rebuilt" || v.Taken[0].Reason != "disk lost" {
+		t.Fatalf("%+v", v)
+	}
+	must[[]scanJSON](t, s, 0, "root", "device", "scan", "*")
+
+	if _, stderr, code := s.as(t, "root", "device", "retire", "web", "--reason", "scrapped"); code != exitUsage || !strings.Contains(stderr, "device web is not gone: 127.0.0.1") {
+		t.Fatalf("exit %d %s", code, stderr)
+	}
+	if err := s.box.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code = s.as(t, "root", "device", "retire", "web", "--reason", "scrapped")
+	if code != 0 || !strings.Contains(stdout, "is gone: retired by root: scrapped; not reached: ") {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if v := must[rebuildJSON](t, s, exitUnreached, "root", "device", "rebuild"); len(v.Unreached) != 1 {
+		t.Fatalf("%+v", v)
+	}
+	must[sweepJSON](t, s, 0, "root", "sweep")
+}

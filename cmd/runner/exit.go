@@ -44,7 +44,7 @@ var exitMeanings = []struct {
 	{exitUnreached, "the device was not reached, nothing was changed"},
 	{exitUndone, "a step failed and was undone"},
 	{exitLeft, "something is left behind, clean-up continues"},
-	{exitFuse, "the fuse stopped a sweep"},
+	{exitFuse, "the fuse stopped a rebuild"},
 	{exitInterrupted, "interrupted"},
 }
 
@@ -93,6 +93,9 @@ func codeOf(err error) int {
 	}
 	if _, is := errors.AsType[*engine.DeniedError](err); is {
 		return exitDenied
+	}
+	if _, is := errors.AsType[*engine.FuseError](err); is {
+		return exitFuse
 	}
 	if isUsage(err) {
 		return exitUsage
@@ -165,6 +168,9 @@ func (a *app) advise(err error) {
 		} else {
 			a.hint("runner grant show %s says what happens to it next", e.Existing.ID)
 		}
+	}
+	if e, is := errors.AsType[*engine.FuseError](err); is {
+		a.hint("look at the list; --yes-remove %d says that all of it is to go when its time is over", e.Count)
 	}
 	if errors.Is(err, grant.ErrNotFound) {
 		a.hint("ids of grants start with g-, of jobs with j-, of executions with x-; the lists show them")

@@ -36,7 +36,7 @@ func (a *app) sweepCommand() *cobra.Command {
 requests that nobody started, and tries every due removal once, several devices at
 a time; not on devices that did not answer just before, until their pause is over.
 It never creates anything. runner init prints the lines for a timer.`,
-		exits: []int{exitLeft, exitFuse, exitInterrupted},
+		exits: []int{exitLeft, exitInterrupted},
 		run: func(ctx context.Context, _ []string) error {
 			e, err := a.removing(ctx)
 			if err != nil {

@@ -26,6 +26,7 @@ surface: {name: '{{ grant.account }}'}`,
 			{Name: "items", Type: listOf, Doc: "what was found, sorted: kind, tab, what; at most 1000 files"},
 			{Name: "uid_free", Type: lang.Bool, Doc: "no local account, process, file or IPC object has the uid"},
 			{Name: "clock", Type: lang.Int, Doc: "the device's clock, seconds since 1970"},
+			{Name: "machine", Type: lang.String, Doc: "the device's own id, from /etc/machine-id; empty when it has none"},
 		},
 		Check: func(a Args) error { return first(checkKnown(a, "name"), checkUID(a, "uid"), checkPath(a, "home")) },
 	}

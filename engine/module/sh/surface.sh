@@ -4,7 +4,9 @@ lib_known "$a_name" || return 1
 lib_number "$a_uid" uid || return 1
 v_want=${a_uid:-0} v_items= v_free=true
 v_clock=$(date +%s)
-_out clock "$v_clock"
+v_id=
+{ read -r v_id </etc/machine-id; } 2>/dev/null
+_out clock "$v_clock" machine "$v_id"
 # A receipt rests on what is there now.
 lib_stale
 lib_scan "$a_name" "$v_want"
