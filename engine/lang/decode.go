@@ -91,7 +91,13 @@ func (d *Decoder) Map(n *Node, what string) *Fields {
 	case MapNode:
 	case NullNode:
 		d.Add(n, "wrong-type", "%s is empty; it must be a map of keys and values", what)
-	case ScalarNode, ListNode:
+	case ListNode:
+		hint := ""
+		if len(n.Items) > 0 && n.Items[0].Kind == MapNode && len(n.Items[0].Entries) == 1 {
+			hint = "; leave the - out"
+		}
+		d.Add(n, "wrong-type", "%s must be a map of keys and values, not %s%s", what, shape(n), hint)
+	case ScalarNode:
 		d.Add(n, "wrong-type", "%s must be a map of keys and values, not %s", what, shape(n))
 	}
 	return f

@@ -70,7 +70,12 @@ func CompileExpr(n *Node, want Type, scope Scope) (*Expr, Problems) {
 	case ScalarNode:
 	case NullNode:
 		return nil, Problems{n.Problem("no-expression", "an expression is missing here, such as %s", example(want))}
-	case MapNode, ListNode:
+	case ListNode:
+		if want.Kind == BoolKind && len(n.Items) > 0 {
+			return nil, Problems{n.Problem("no-expression", "expected one expression, found a list; join its conditions with and")}
+		}
+		return nil, Problems{n.Problem("no-expression", "expected an expression such as %s, found %s", example(want), n.Kind)}
+	case MapNode:
 		return nil, Problems{n.Problem("no-expression", "expected an expression such as %s, found %s", example(want), n.Kind)}
 	}
 	return compileExpr(n, 0, n.Text, want, scope)
@@ -236,6 +241,11 @@ func (e *Expr) wrong(err error) Problem {
 	code, said := reword(msg)
 	if inner, ok := errors.AsType[*valueError](err); ok {
 		code, said = "wrong-value", inner.text
+	}
+	if code == "expr-syntax" {
+		if say, from, long := foreignForm(e.text); say != "" {
+			said, offset, width = say, from, long
+		}
 	}
 	return e.problem(offset, width, code, "%s", said)
 }

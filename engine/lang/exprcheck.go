@@ -18,15 +18,6 @@ var exprBuiltins = strings.Fields(`all any none one filter map find findIndex fi
 // exprOperators are the binary operators that conditions may use.
 var exprOperators = strings.Fields(`and && or || == != < <= > >= + - * / % ** ^ in matches contains startsWith endsWith .. ??`)
 
-// foreignFuncs are functions of other languages, and how the same is said here.
-var foreignFuncs = map[string]string{
-	"length": "; write len(…)", "size": "; write len(…)",
-	"now": "; the time of day is not available, use the times of the grant", "default": "; write VALUE ?? OTHER",
-	"defined": "; what is not there is found when the file is read", "regex_match": "; write TEXT matches \"PATTERN\"",
-	"startsWith": "; write hasPrefix(text, part)", "contains": "; write TEXT contains PART",
-	"lookup": "; give the value as a param", "env": "; give the value as a param", "bool": "; params of type bool are bools",
-}
-
 // exprWalk checks names, secrets and forms of an expression and collects what
 // it reads.
 type exprWalk struct {
@@ -207,7 +198,13 @@ func (w *exprWalk) call(x *ast.CallNode, elems []Type, depth int) {
 	id, ok := x.Callee.(*ast.IdentifierNode)
 	switch {
 	case !ok:
-		w.problem(x, "no-method", "values have no methods here; functions are written in front: upper(params.name)")
+		hint := "; functions are written in front: upper(params.name)"
+		if m, is := x.Callee.(*ast.MemberNode); is {
+			if name, is := m.Property.(*ast.StringNode); is && methodHint(name.Value) != "" {
+				hint = methodHint(name.Value)
+			}
+		}
+		w.problem(x, "no-method", "values have no methods here%s", hint)
 	case isStatus(id.Value, w.e.scope):
 		w.refs = append(w.refs, []string{id.Value})
 		if len(x.Arguments) > 0 {

@@ -17,7 +17,12 @@ func unknownName(name string, scope Scope) Problem {
 	}
 	slices.Sort(names)
 	p := Problem{Code: "unknown-name", Message: fmt.Sprintf("unknown name %q", name), Suggest: Nearest(name, names)}
+	word, hint := foreignName(name)
 	switch {
+	case hint != "":
+		p.Message, p.Suggest = p.Message+hint, ""
+	case word != "":
+		p.Suggest = word
 	case p.Suggest != "":
 	case len(names) == 0:
 		p.Message += "; no names are known here"
@@ -36,7 +41,7 @@ func fieldOf(t Type, of, name string) (Type, *Problem) {
 	case t.Kind == MapKind && t.Fields == nil:
 		return elemOf(t), nil
 	case t.Kind != MapKind:
-		return Any, &Problem{Code: "no-fields", Message: fmt.Sprintf("%s is of type %s and has no field %q", of, t, name)}
+		return Any, &Problem{Code: "no-fields", Message: fmt.Sprintf("%s is of type %s and has no field %q%s", of, t, name, methodHint(name))}
 	}
 	f, ok := t.Fields[name]
 	if ok {

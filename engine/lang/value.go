@@ -69,7 +69,12 @@ func (v *Value) compileText(want Type, scope Scope) Problems {
 		case StringKind, DurationKind, TimeKind:
 		case SecretKind:
 			return Problems{v.node.Problem("wrong-type", "expected a secret, found a string; write a single {{ path }} of type secret")}
-		case IntKind, BoolKind, FloatKind, ListKind, MapKind:
+		case ListKind:
+			if want.Elem == nil || want.Elem.Kind == StringKind {
+				return Problems{v.node.Problem("wrong-type", "expected %s, found a string; put it into [ ], or for a computed list write !expr", want)}
+			}
+			return Problems{v.node.Problem("wrong-type", "expected %s, found a string; a computed list is written with !expr", want)}
+		case IntKind, BoolKind, FloatKind, MapKind:
 			return Problems{v.node.Problem("wrong-type", "expected %s, found a string; a computed %s is written with !expr", want, kindWord(want))}
 		}
 		return nil

@@ -2,6 +2,7 @@ package lang
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml/token"
@@ -67,5 +68,22 @@ func (r *reader) syntax(err error) {
 	if i := strings.Index(line, "{{"); i >= 0 && i <= col && !strings.Contains(line[:i], `"`) && !strings.Contains(line[:i], "'") {
 		say, off, code = `a string that starts with {{ must stand in quotes: "{{ … }}"`, off-col+i, "unquoted-template"
 	}
+	if at := r.bareInFlow(r.src.pos(off).Line); code == "yaml-syntax" && at >= 0 {
+		say, off, code = `inside { } a value with {{ }} must stand in quotes: '… {{ }} …'`, at, "unquoted-template"
+	}
 	r.problem(off, 1, code, "%s", say)
+}
+
+var bareValue = regexp.MustCompile(`\{[^{"'].*?:\s+([^"'\[{\s!|>&*][^,"']*["']?[^,"']*\{\{)`)
+
+// bareInFlow returns where, in the line of an error or the one before it, a value
+// in a { } starts that has {{ }} and no quotes, or -1: what is wrong with it shows
+// only later.
+func (r *reader) bareInFlow(line int) int {
+	for n := line; n >= max(1, line-1); n-- {
+		if m := bareValue.FindStringSubmatchIndex(r.src.line(n)); m != nil {
+			return r.src.starts[n-1] + m[2]
+		}
+	}
+	return -1
 }

@@ -92,6 +92,9 @@ type Module struct {
 	// Script names the arguments whose text is a program of the author: {{ }}
 	// in it is bound as a variable and never spliced.
 	Script string
+	// Others are arguments that modules of this kind have elsewhere, and what does
+	// the same here.
+	Others map[string]string
 	// ReadOnly modules never change a device; they run in probe and check mode.
 	ReadOnly bool
 	// NeedsUndo is true for modules whose effects nobody can know (shell).

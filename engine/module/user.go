@@ -33,6 +33,12 @@ user:
   uid: '{{ grant.uid }}'
   state: absent`,
 		},
+		Others: map[string]string{ //nolint:gosec // hints, no credentials
+			"password": "the module password sets it", "groups": "the module group_member puts the account into groups", "group": "the account gets a group of its own; group_member puts it into others",
+			"append": "group_member adds to the groups that there are, always", "generate_ssh_key": "the module authorized_key lets a key in", "ssh_key_file": "the module authorized_key lets a key in",
+			"remove": "write remove_home: true", "force": "the module kill_sessions ends what runs, before", "password_lock": "write locked: true", "createhome": "write create_home: true",
+			"update_password": "the module password sets it whenever it runs",
+		},
 		Args: []Field{
 			{Name: "name", Type: lang.String, Required: true, Doc: "account name: ^[a-z_][a-z0-9_-]{0,31}$", Example: "'{{ params.username }}'"},
 			{Name: "uid", Type: lang.Int, Default: int64(0), Doc: "numeric id; 0 lets the system pick. With state absent: an account of that name with another uid is a conflict and stays", Example: "'{{ grant.uid }}'"},

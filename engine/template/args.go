@@ -25,6 +25,9 @@ func (l *loader) args(s *Step, key, n *lang.Node, sec *section, guarded guard) {
 	}
 }
 
+// equals matches arguments as other systems write them on one line.
+var equals = regexp.MustCompile(`^[a-z_]+=\S`)
+
 // moduleArgs reads the arguments that a module declares.
 func (l *loader) moduleArgs(s *Step, key, n *lang.Node, scope lang.Scope, guarded guard) {
 	m := s.Module
@@ -38,7 +41,11 @@ func (l *loader) moduleArgs(s *Step, key, n *lang.Node, scope lang.Scope, guarde
 	case n.Kind != lang.MapNode && m.Free != "":
 		written[m.Free] = n
 	case n.Kind != lang.MapNode:
-		l.Add(n, "wrong-type", "%s takes arguments as a map, not %s; write for example: %s: {%s}", what, n.Kind, m.Name, argExample(m))
+		found := n.Kind.String()
+		if equals.MatchString(n.Text) {
+			found = "in words with ="
+		}
+		l.Add(n, "wrong-type", "%s takes arguments as a map, not %s; write for example: %s: {%s}", what, found, m.Name, argExample(m))
 		return
 	default:
 		f := l.Map(n, what)
@@ -48,6 +55,11 @@ func (l *loader) moduleArgs(s *Step, key, n *lang.Node, scope lang.Scope, guarde
 			}
 		}
 		for _, e := range f.Rest() {
+			if hint := m.Others[e.Key.Text]; hint != "" {
+				f.Skip(e.Key.Text)
+				l.Add(e.Key, "unknown-key", "unknown key %q in %s; %s", e.Key.Text, what, hint)
+				continue
+			}
 			misspelt = append(misspelt, lang.Similar(e.Key.Text, f.Known()))
 		}
 		f.End()

@@ -199,6 +199,9 @@ func (l *loader) longNames(s *Step) {
 // has it in its layout.
 var timeHere = regexp.MustCompile(`(NOTAFTER=|NOTBEFORE=|expiry-time="?)([0-9]{8,14}|\{\{[^}]*\}\})(Z?)`)
 
+// otherBlock matches what steers a text in other systems.
+var otherBlock = regexp.MustCompile(`\{%[-+]?\s*(?:if|elif|else|endif|for|endfor|set|macro|block|raw)\b[^\n]*?%\}`)
+
 // withZone says how a time is written so that it is UTC everywhere.
 func withZone(at string) string {
 	if strings.HasPrefix(at, "{{") {
@@ -217,6 +220,11 @@ func (l *loader) localTimes(n *lang.Node) {
 	}
 	if n.Kind != lang.ScalarNode {
 		return
+	}
+	if strings.Contains(n.Text, "{%") {
+		for _, m := range otherBlock.FindAllStringIndex(n.Text, -1) {
+			l.Problems = append(l.Problems, n.ProblemAt(m[0], utf8.RuneCountInString(n.Text[m[0]:m[1]]), "template-syntax", "this would be taken as it is; write {{ if … }} and {{ end }} in a string, and when: or shell in a script"))
+		}
 	}
 	if !strings.Contains(n.Text, "NOT") && !strings.Contains(n.Text, "expiry-time") {
 		return // regular expressions are slow

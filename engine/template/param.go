@@ -38,6 +38,9 @@ func (l *loader) params(n *lang.Node, scope lang.Scope) lang.Scope {
 		return scope.With("params", lang.MapOf(known))
 	}
 	f := l.Map(n, "params")
+	if n.Kind != lang.MapNode {
+		return scope.With("params", lang.Any) // they are a problem of their own
+	}
 	for _, e := range f.Rest() {
 		l.paramNames = append(l.paramNames, e.Key.Text)
 	}
@@ -78,11 +81,23 @@ func (l *loader) param(e lang.Entry, scope lang.Scope) Param {
 	return p
 }
 
+// otherTypes are words of other systems for types.
+var otherTypes = map[string]string{
+	"str": "string", "text": "string", "integer": "int", "number": "int", "boolean": "bool", "array": "list", "dict": "map", "object": "map",
+	"password": "secret", "choice": "enum", "datetime": "time", "date": "time", "double": "float", "file": "path",
+}
+
 // paramType reads type and of, and returns the word that was written.
 func (l *loader) paramType(f *lang.Fields, p *Param) string {
 	n := f.Need("type", "string")
 	of := f.Take("of")
+	before := len(l.Problems)
 	if n == nil || !l.OneOf(n, "type", paramTypes) {
+		for i := range l.Problems[before:] {
+			if meant := otherTypes[strings.ToLower(n.Text)]; meant != "" {
+				l.Problems[before+i].Suggest = meant
+			}
+		}
 		return ""
 	}
 	if n.Text == "list" {

@@ -384,8 +384,8 @@ func (l *loader) probe(f *lang.Fields, s *Step, n *lang.Node, sec *section, guar
 
 // undoable refuses effects that nobody could take back.
 func (l *loader) undoable(f *lang.Fields, s *Step, sec *section) {
-	if !sec.forward || !s.Module.NeedsUndo || f.Node.Get("undo") != nil || never(s.ChangedWhen) {
-		return
+	if !sec.forward || !s.Module.NeedsUndo || f.Node.Get("undo") != nil || never(s.ChangedWhen) || s.ChangedWhen == nil && f.Node.Get("changed_when") != nil {
+		return // what is wrong with changed_when is said
 	}
 	l.Add(f.Key(s.Module.Name), "no-undo", "nobody could undo what %s does; add undo: with the script that takes it back, or changed_when: false if it changes nothing", s.Module.Name)
 }
