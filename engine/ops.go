@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"runner/engine/executor"
 	"runner/engine/grant"
 	"runner/engine/lang"
+	"runner/engine/secret"
 	"runner/engine/transport"
 )
 
@@ -21,6 +24,19 @@ type Secret struct {
 	Address    string `json:"address"`
 	Port       int    `json:"port"`
 	Platform   string `json:"platform"`
+
+	hidden []string // whatever is secret about the grant
+}
+
+// Mask returns what takes the secrets of the grant out of text.
+func (s *Secret) Mask() *secret.Mask {
+	m := &secret.Mask{}
+	for _, text := range s.hidden {
+		if text != "" {
+			_ = m.Add(secret.New(text)) // what is too short was refused when the grant was requested
+		}
+	}
+	return m
 }
 
 // Collect hands out the secret of an active grant. The hand-over is committed
@@ -47,7 +63,10 @@ func (e *Engine) Collect(ctx context.Context, id, actor string) (grant.Case, *Se
 	if err != nil {
 		return c, nil, err
 	}
-	return c, &Secret{Account: c.Grant.Account, Password: h.Secrets["password"], PrivateKey: h.PrivateKey, Address: cn.Address, Port: cn.Port, Platform: cn.Platform}, nil
+	return c, &Secret{
+		Account: c.Grant.Account, Password: h.Secrets["password"], PrivateKey: h.PrivateKey, Address: cn.Address, Port: cn.Port, Platform: cn.Platform,
+		hidden: append(slices.Collect(maps.Values(h.Secrets)), h.PrivateKey),
+	}, nil
 }
 
 // End makes the removal due and returns the case; why is end or revoke.

@@ -27,6 +27,8 @@ type launch struct {
 	keep  *engine.Keeping
 	began time.Time
 	held  grant.Session
+
+	record string // what the credential has recorded
 }
 
 func (a *app) launchCommand() *cobra.Command {
@@ -44,7 +46,11 @@ The secret of the account is never shown.
 On a terminal the device gives the session a terminal too, which follows its size.
 Otherwise the streams are passed on as they are. Exit codes are those of runner until
 the session begins; then the exit code is that of the shell: 128 and the number for
-a signal, 255 when the connection was lost.
+a signal, 255 when the connection was lost or the session was cut off. On a terminal
+~. on a new line ends the session, ~e extends it, ~? says so.
+
+What the terminal shows is recorded, unless the credential says otherwise (recording):
+runner session play.
 
 Of credentials that leave it open (jit: {policy: opt_in}, as those that come from
 KeeperPAM), -j asks for just-in-time access. A supplied host goes before it, and it
@@ -112,7 +118,7 @@ func (l *launch) suits() error {
 	if l.open {
 		return usagef("launch makes a key of its own: leave -p public_key out, or use runner grant request")
 	}
-	l.ask.GenerateKey = takesKey(l.eng, cred)
+	l.ask.GenerateKey, l.record = takesKey(l.eng, cred), cred.JIT.Recording
 	return nil
 }
 
@@ -186,7 +192,7 @@ func (l *launch) session(ctx context.Context, c *grant.Case) (int, error) {
 		return exitFailed, err
 	}
 	l.app.say("%s on %s until %s, ready after %s", c.Grant.Account, c.Grant.Device, l.app.when(c.Grant.Expires), short(l.app.now().Sub(l.began)))
-	return l.attach(ctx, c)
+	return l.attach(ctx, c, s.Mask())
 }
 
 // over ends the grant after its session, and removes the account.
@@ -215,7 +221,7 @@ func (l *launch) over(ctx context.Context, c grant.Case, status int, cause error
 	default:
 		a.explainLeft(&ended)
 	}
-	if cause != nil && ctx.Err() != nil {
+	if cause != nil && (ctx.Err() != nil || errors.Is(cause, errLeft)) {
 		return exitWith(exitInterrupted)
 	}
 	if status != 0 {
@@ -241,8 +247,11 @@ func endedBy(cause error) string {
 
 // sessionEnd says in words why a session was cut off.
 func sessionEnd(err error) string {
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		return "interrupted: ending the session"
+	case errors.Is(err, errLeft):
+		return "the session is ended"
 	}
 	return "the session is over: " + problem(err)
 }

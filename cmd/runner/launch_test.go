@@ -142,8 +142,23 @@ func TestAClientThatIsKilledTakesTheAccountWithIt(t *testing.T) {
 	s.gone(g, 10*time.Second)
 
 	// serve stops in between; without it the next sweep does the same
-	_, cmd = s.launch()
+	var k *terminal
+	k, cmd = s.launch()
 	stop()
+	k.types("echo to be re''membered\r")
+	k.sees("to be remembered")
+	list, _, _ := s.run("session", "list", "-o", "json")
+	play := func() string {
+		out, errs, code := s.run("session", "play", between(list, `"id": "`, `"`)) // the newest
+		if code != 0 && code != 1 {
+			t.Errorf("session play: exit %d: %s", code, errs)
+		}
+		return out
+	}
+	for !strings.Contains(play(), "to be remembered") && t.Context().Err() == nil { // it is stored a moment later
+		k.types("echo a''gain\r")
+		k.sees("again")
+	}
 	g = s.grantOf(0)
 	kill(t, cmd, syscall.SIGKILL)
 	_ = cmd.Wait()
@@ -154,6 +169,9 @@ func TestAClientThatIsKilledTakesTheAccountWithIt(t *testing.T) {
 	out, _, _ := s.run("grant", "show", g.ID)
 	if !strings.Contains(out, "session.ended") || !strings.Contains(out, "client_gone") {
 		t.Errorf("the audit does not say why:\n%s", out)
+	}
+	if out := play(); !strings.Contains(out, "to be remembered") {
+		t.Errorf("the recording does not play to where it was cut:\n%s", out)
 	}
 }
 

@@ -52,6 +52,7 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 		secretJSON{},
 		receiptJSON{},
 		jobJSON{},
+		sessionJSON{},
 		executionJSON{},
 		runJSON{},
 		grant.Chunk{},

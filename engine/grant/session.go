@@ -99,6 +99,9 @@ func (s *Session) End(now time.Time, actor, by string, status int) {
 	s.event(now, actor, "session.ended", "why", by, "status", strconv.Itoa(status))
 }
 
+// Played notes that somebody looked at the recording.
+func (s *Session) Played(now time.Time, actor string) { s.event(now, actor, "session.played") }
+
 func (s *Session) over(want string) error {
 	return &StateError{Subject: "session " + s.ID, State: "over (" + s.EndedBy + ")", Want: want}
 }

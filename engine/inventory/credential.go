@@ -273,6 +273,7 @@ func (l *loader) jit(n *lang.Node, s *jit.Settings) (JIT, map[string]*lang.Node)
 	j := JIT{
 		Enabled: f.Bool("enabled") && n != nil, Type: f.Enum("type"),
 		Duration: f.Duration("duration"), MaxDuration: f.Duration("max_duration"), Margin: f.Duration("margin"), OwnCredential: f.Bool("use_own_credential"),
+		Recording: f.Enum("recording"), EndWhenIdle: f.Duration("end_when_idle"),
 	}
 	slots := map[string]*lang.Node{}
 	for slot, to := range map[string]*string{"create": &j.Create, "delete": &j.Delete, "elevate": &j.Elevate, "revert": &j.Revert} {

@@ -137,7 +137,9 @@ type JIT struct {
 	Delete      string
 	Elevate     string
 	Revert      string
-	Policy      string // required or opt_in, for launches
+	Policy      string        // required or opt_in, for launches
+	Recording   string        // of sessions: RecordOutput (default), RecordInput or RecordNothing
+	EndWhenIdle time.Duration // without a session of the account on the device; 0: never
 	// Missing says what of jit_settings no template carries out, and what to do.
 	Missing string
 	// OwnCredential says that the account elevates itself by its own login.
@@ -146,6 +148,13 @@ type JIT struct {
 
 // Creates reports whether a grant gets an account of its own.
 func (j JIT) Creates() bool { return j.Type == "" || j.Type == createDelete }
+
+// What is recorded of sessions.
+const (
+	RecordOutput  = "output"
+	RecordInput   = "input" // output too
+	RecordNothing = "none"
+)
 
 // Set is everything the folder holds, checked against itself.
 type Set struct {

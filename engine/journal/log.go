@@ -35,6 +35,7 @@ const (
 // Options of a Log. The zero value is what runner uses.
 type Options struct {
 	Delay time.Duration // how long output may wait to be stored; 0: 200 ms
+	Merge time.Duration // how far apart in time the bytes of a chunk may be; 0: Delay
 	Head  int64         // bytes kept from the start; 0: 32 MiB
 	Tail  int64         // bytes kept from the end; 0: 32 MiB
 }
@@ -47,6 +48,7 @@ type Log struct {
 	exec   string
 	mask   *secret.Mask
 	delay  time.Duration
+	merge  time.Duration
 	size   int // of the largest chunk
 	keep   keeper
 	stop   context.CancelFunc
@@ -89,6 +91,9 @@ func New(chunks Chunks, exec string, mask *secret.Mask, opts Options) *Log {
 	if opts.Delay <= 0 {
 		opts.Delay = 200 * time.Millisecond
 	}
+	if opts.Merge <= 0 {
+		opts.Merge = opts.Delay
+	}
 	if opts.Head <= 0 {
 		opts.Head = 32 << 20
 	}
@@ -98,7 +103,7 @@ func New(chunks Chunks, exec string, mask *secret.Mask, opts Options) *Log {
 	keep := keeper{head: opts.Head, tail: opts.Tail, slab: max(1, opts.Tail/128)}
 	ctx, stop := context.WithCancel(context.Background())
 	l := &Log{
-		chunks: chunks, exec: exec, mask: mask, delay: opts.Delay, keep: keep, stop: stop,
+		chunks: chunks, exec: exec, mask: mask, delay: opts.Delay, merge: opts.Merge, keep: keep, stop: stop,
 		size: int(min(maxChunk, keep.slab)),
 		wake: make(chan struct{}, 1), full: make(chan struct{}, 1),
 		quit: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}),
@@ -244,7 +249,7 @@ func (l *Log) open(from source, at time.Time) *grant.Chunk {
 		c := &l.queue[n-1]
 		late := at.Sub(c.At)
 		if c.Step == from.step && c.Stream == from.stream && c.End() == l.next && l.next != l.keep.head &&
-			len(c.Data) < l.size && late >= 0 && late < l.delay {
+			len(c.Data) < l.size && late >= 0 && late < l.merge {
 			return c
 		}
 	}
