@@ -28,7 +28,7 @@ var layers = [][]string{
 	{"engine/transport/winrm/cmdshell"},
 	{"engine/transport/winrm", "engine/transport/winrm/winrmtest", "engine/transport/winrm/wsman"},
 	{"engine/transport/ssh", "engine/transport/winrm/wsmantest", "engine/transport/transporttest", "engine/module", "engine/inventory", "engine/lab"},
-	{"engine/template", "engine/lab/labtest", "engine/schema/schematest"},
+	{"engine/template", "engine/keeper", "engine/lab/labtest", "engine/schema/schematest"},
 	{"engine/executor"},
 	{"engine"},
 	{"engine/verify", "engine/sim"},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"runner/engine/grant"
+	"runner/engine/inventory/jit"
 )
 
 func readme(t *testing.T) string {
@@ -66,6 +67,8 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 		checkJSON{},
 		credentialJSON{},
 		initJSON{},
+		importJSON{},
+		jit.Sent{},
 		labJSON{},
 		versionJSON{},
 		templatesCheckedJSON{},

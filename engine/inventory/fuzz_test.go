@@ -28,7 +28,7 @@ func FuzzLoad(f *testing.F) {
 		if len(text) > 64<<10 {
 			return
 		}
-		set, ps := loadText("fuzz.yaml", text)
+		set, ps := Read("fuzz.yaml", text)
 		if (set == nil) == (len(ps) == 0) {
 			t.Errorf("%d problems, and a set: %t", len(ps), set != nil)
 		}

@@ -186,7 +186,7 @@ func TestTheSchemaAgreesWithTheLoader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, ps := loadText(file, string(text))
+		_, ps := Read(file, string(text))
 		if !slices.ContainsFunc(ps, func(p lang.Problem) bool { return slices.Contains(structural, p.Code) }) {
 			continue
 		}

@@ -3,6 +3,7 @@ package inventory
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,7 +16,10 @@ import (
 // Load reads every .yaml and .yml file of the folder dir, not of folders below
 // it. All problems of all files are returned at once, and with one the Set is
 // nil. A folder without such files is an empty Set.
-func Load(dir string) (*Set, lang.Problems) {
+func Load(dir string) (*Set, lang.Problems) { return LoadWith(dir, nil) }
+
+// LoadWith is Load as if the folder had more files: texts by their names.
+func LoadWith(dir string, more map[string]string) (*Set, lang.Problems) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, lang.Problems{unreadable(dir, err)}
@@ -33,6 +37,9 @@ func Load(dir string) (*Set, lang.Problems) {
 			continue
 		}
 		l.file(path, text)
+	}
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		l.file(filepath.Join(dir, name), []byte(more[name]))
 	}
 	return l.finish()
 }
@@ -197,4 +204,11 @@ func (l *loader) exists(n *lang.Node, kind, name string) {
 	default:
 		l.AddNear(n, name, names, "unknown-name", "there is no %s %q", kind, name)
 	}
+}
+
+// Read reads documents out of memory, as Load reads those of a file.
+func Read(name, text string) (*Set, lang.Problems) {
+	l := newLoader()
+	l.file(name, []byte(text))
+	return l.finish()
 }

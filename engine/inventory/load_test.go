@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"runner/engine/lang"
 )
 
 // golden compares got with a file beside the case; UPDATE=1 rewrites it.
@@ -43,12 +41,6 @@ func cases(t *testing.T, folder string) []string {
 	return files
 }
 
-func loadText(name, text string) (*Set, lang.Problems) {
-	l := newLoader()
-	l.file(name, []byte(text))
-	return l.finish()
-}
-
 func TestProblemsAreSaidToTheirAuthor(t *testing.T) {
 	t.Parallel()
 	for _, file := range cases(t, "err") {
@@ -58,7 +50,7 @@ func TestProblemsAreSaidToTheirAuthor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			set, ps := loadText("inventories/"+filepath.Base(file), string(text))
+			set, ps := Read("inventories/"+filepath.Base(file), string(text))
 			if len(ps) == 0 || set != nil {
 				t.Fatalf("loaded although it is wrong")
 			}
@@ -85,7 +77,7 @@ func TestCredentialsResolveToWholeConnections(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			set, ps := loadText("inventories/"+filepath.Base(file), string(text))
+			set, ps := Read("inventories/"+filepath.Base(file), string(text))
 			if len(ps) > 0 {
 				t.Fatal(ps)
 			}
@@ -128,7 +120,7 @@ func TestNoDamageToADocumentBreaksTheReader(t *testing.T) {
 			without := strings.Join(lines[:i], "") + strings.Join(lines[i+1:], "")
 			cut := strings.Join(lines[:i], "") + lines[i][:len(lines[i])/2]
 			for _, text := range []string{without, cut} {
-				set, ps := loadText("x.yaml", text)
+				set, ps := Read("x.yaml", text)
 				if (set == nil) != (len(ps) > 0) {
 					t.Errorf("%s without line %d: %v, %d problems", file, i+1, set, len(ps))
 				}

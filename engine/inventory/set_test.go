@@ -33,7 +33,7 @@ jit: {create: linux-user, delete: linux-group, elevate: linux-gruop, revert: lin
 
 func mustLoad(t *testing.T, text string) *Set {
 	t.Helper()
-	set, ps := loadText("inventories/x.yaml", text)
+	set, ps := Read("inventories/x.yaml", text)
 	if len(ps) > 0 {
 		t.Fatal(ps)
 	}
