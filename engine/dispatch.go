@@ -71,7 +71,7 @@ type dispatcher struct {
 	e      *Engine
 	q      *queue
 	shares shares
-	events chan event // has room for all that can be told
+	events chan event // has room for all that can be told: two of each job
 	wg     sync.WaitGroup
 	load   struct{ all, suspects, aside int }
 	of     [2]int // how many slots forwards and removals have
@@ -262,7 +262,7 @@ func (d *dispatcher) run(ctx context.Context, r *running) {
 	d.wg.Go(func() {
 		ev := event{job: r, over: true}
 		defer func() { d.events <- ev }()
-		ev.out, ev.met, ev.err = d.e.runJob(ctx, r.Job, func() { d.events <- event{job: r} })
+		ev.out, ev.met, ev.err = d.e.runJob(ctx, r.Job, sync.OnceFunc(func() { d.events <- event{job: r} }))
 	})
 }
 

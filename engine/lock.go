@@ -15,7 +15,7 @@ import (
 func (w *work) lock(ctx context.Context) error {
 	tpl, err := w.e.pinned(ctx, w.c.Grant.Plan.Removal)
 	if err != nil {
-		return w.again(ctx, err, "", nil)
+		return w.again(ctx, err, itself, nil)
 	}
 	w.exec.Template = string(tpl.Kind) + "/" + tpl.Name + "@" + tpl.Hash[:12]
 	steps, err := lockSteps(tpl)

@@ -22,7 +22,7 @@ func (w *work) remove(ctx context.Context) error {
 	which := w.c.Grant.Plan.Removal
 	tpl, err := w.e.pinned(ctx, which)
 	if err != nil {
-		return w.again(ctx, err, "", nil)
+		return w.again(ctx, err, itself, nil)
 	}
 	w.exec.Template = string(tpl.Kind) + "/" + tpl.Name + "@" + tpl.Hash[:12]
 	steps := tpl.Steps
@@ -36,7 +36,7 @@ func (w *work) remove(ctx context.Context) error {
 	defer conn.Close()
 	back, err := w.second(ctx, true)
 	if err != nil {
-		return w.again(ctx, err, "", nil)
+		return w.again(ctx, err, itself, nil)
 	}
 	var reverted error
 	var elevation *executor.Result // how it was taken back
@@ -288,7 +288,7 @@ func notReached(err error) string {
 	te, is := errors.AsType[*transport.Error](err)
 	switch {
 	case !is:
-		return "runner itself"
+		return itself
 	case te.Code == secretCode:
 		return "the secret that runner logs in with cannot be read"
 	case te.Phase == transport.PhaseResolve, te.Phase == transport.PhaseDial:
@@ -305,8 +305,11 @@ func blocker(err error) string {
 	if se, is := errors.AsType[*executor.StepError](err); is {
 		return fmt.Sprintf("step %q: %s", se.Name, se.Msg)
 	}
-	return ""
+	return itself
 }
+
+// itself is in the way when the reason is not on the device.
+const itself = "runner itself"
 
 // blocking names the first things that are left or missing.
 func blocking(r *grant.Receipt) string {

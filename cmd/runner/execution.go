@@ -61,7 +61,11 @@ func (a *app) executionList() *cobra.Command {
 			for i := range xs {
 				views = append(views, viewExecution(&xs[i], nil, a.now()))
 			}
-			return a.answer(views, func(w io.Writer) { a.table(w, a.executionTable(views, true)) })
+			top, err := a.banner(ctx)
+			if err != nil {
+				return err
+			}
+			return a.answer(views, func(w io.Writer) { top(w); a.table(w, a.executionTable(views, true)) })
 		},
 	}.command()
 	fs := c.Flags()

@@ -20,7 +20,7 @@ import (
 func (a *app) grantCommand() *cobra.Command {
 	return a.noun("grant", "ask for access, look at it, end it",
 		"runner grant request web-admin --for 1h\nrunner grant list\nrunner grant end g-abc",
-		a.grantRequest(), a.grantCollect(), a.grantList(), a.grantShow(), a.grantEnd(), a.grantExtend(), a.grantRevoke(), a.grantLog(), a.grantReceipt())
+		a.grantRequest(), a.grantCollect(), a.grantList(), a.grantShow(), a.grantExplain(), a.grantEnd(), a.grantExtend(), a.grantRevoke(), a.grantLog(), a.grantReceipt())
 }
 
 // grantStates are the words of --state.
@@ -71,7 +71,11 @@ func (a *app) grantList() *cobra.Command {
 				return err
 			}
 			a.noteEmpty(len(cs), all || len(f.States) == 1, "no grant is open; --all shows those that are over")
-			return a.answerCases(cs)
+			top, err := a.banner(ctx)
+			if err != nil {
+				return err
+			}
+			return a.answerCases(cs, top)
 		},
 	}.command()
 	fs := c.Flags()
@@ -84,8 +88,8 @@ func (a *app) grantList() *cobra.Command {
 	return c
 }
 
-// answerCases prints grants, overdue ones first.
-func (a *app) answerCases(cs []grant.Case) error {
+// answerCases prints grants, overdue ones first, below what top writes.
+func (a *app) answerCases(cs []grant.Case, top func(io.Writer)) error {
 	now := a.now()
 	slices.SortStableFunc(cs, func(x, y grant.Case) int { return late(&y, now) - late(&x, now) })
 	views := make([]grantJSON, 0, len(cs))
@@ -95,7 +99,7 @@ func (a *app) answerCases(cs []grant.Case) error {
 		views = append(views, v)
 		t.add(v.Overdue > 0, v.ID, v.State, v.Requester, v.Credential, v.Device, v.Account, a.when(v.Expires), a.nextText(&v))
 	}
-	return a.answer(views, func(w io.Writer) { a.table(w, t) })
+	return a.answer(views, func(w io.Writer) { top(w); a.table(w, t) })
 }
 
 // late is 1 for a grant whose removal is overdue.
@@ -193,7 +197,7 @@ func (a *app) describe(w io.Writer, v *caseJSON) {
 		field{"credential", v.Credential}, field{"device", fmt.Sprintf("%s (%s port %d)", v.Device, v.Address, v.Port)}, field{"account", account},
 		field{"requested", a.when(v.Requested)}, field{"active", a.when(v.Activated)}, field{"expires", a.when(v.Expires)},
 		field{"on device until", a.when(v.Backstop)}, field{"collected", a.when(v.Collected)}, field{"ended", ended},
-		field{"no access", a.when(v.NoAccess)}, field{"no trace", a.when(v.NoTrace)}, field{"failure", v.Failure}, field{"next", a.nextText(&v.grantJSON)})
+		field{"no access", a.when(v.NoAccess)}, field{"no trace", a.when(v.NoTrace)}, field{"failure", v.Failure}, field{"next", a.nextText(&v.grantJSON)}, field{"more", v.more()})
 	section(w, "timeline")
 	for _, e := range v.Timeline {
 		_, _ = fmt.Fprintf(w, "  %s  %-22s %s\n", stamp(e.At), e.Action, oneLine(e.Actor+detail(e.Detail)))

@@ -61,7 +61,11 @@ first.`,
 				return err
 			}
 			a.noteEmpty(len(js), all || len(f.States) == 1, "no job is open; --all shows those that are done")
-			return a.answer(views, func(w io.Writer) { a.table(w, a.jobTable(views, true)) })
+			top, err := a.banner(ctx)
+			if err != nil {
+				return err
+			}
+			return a.answer(views, func(w io.Writer) { top(w); a.table(w, a.jobTable(views, true)) })
 		},
 	}.command()
 	fs := c.Flags()
@@ -159,7 +163,10 @@ func (a *app) jobShow() *cobra.Command {
 func (a *app) answerJob(j *grant.Job, c *grant.Case) error {
 	v := viewJob(j, c, a.now())
 	return a.answer(v, func(w io.Writer) {
-		overdue := ""
+		overdue, more := "", ""
+		if v.Overdue > 0 || v.BlockedBy != "" {
+			more = "runner grant explain " + v.GrantID
+		}
 		if v.Overdue > 0 {
 			overdue = span(time.Duration(v.Overdue) * time.Second)
 		}
@@ -168,7 +175,7 @@ func (a *app) answerJob(j *grant.Job, c *grant.Case) error {
 			field{"credential", v.Credential}, field{"device", v.Device}, field{"account", v.Account}, field{"due", a.when(v.Due)},
 			field{"overdue for", overdue}, field{"tried", tried(v.Attempt)}, field{"paused until", a.when(v.PausedUntil)},
 			field{"first failed", a.when(v.FirstFailed)}, field{"last error", v.LastError}, field{"blocked by", v.BlockedBy},
-			field{"execution", v.Execution}, field{"running on", v.Node}, field{"finished", a.when(v.Finished)})
+			field{"execution", v.Execution}, field{"running on", v.Node}, field{"finished", a.when(v.Finished)}, field{"more", more})
 	})
 }
 

@@ -50,6 +50,7 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 	}
 	for _, v := range []any{
 		caseJSON{},
+		whyJSON{},
 		secretJSON{},
 		receiptJSON{},
 		jobJSON{},

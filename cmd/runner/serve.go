@@ -63,6 +63,7 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) erro
 			if err := s.Mark(ctx, markServed, a.now()); err != nil && ctx.Err() == nil {
 				a.log.Error("cannot note that somebody serves", slog.Any("error", err))
 			}
+			a.logOverdue(ctx, s)
 			if pause(ctx, sweepEvery) != nil {
 				return
 			}
@@ -84,6 +85,19 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) erro
 	<-marking
 	a.say("stopped")
 	return err
+}
+
+// logOverdue says in the log that removals are overdue, as every overview does.
+func (a *app) logOverdue(ctx context.Context, s *store.Store) {
+	cases, total, err := s.Overdue(ctx, a.now().Add(-sweepEvery), 1)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		a.log.Error("cannot look for overdue removals", slog.Any("error", err))
+	case err == nil && total > 0:
+		c := &cases[0]
+		a.log.Warn("removals are overdue", slog.Int("removals", total), slog.Duration("longest", c.Overdue(a.now()).Round(time.Second)),
+			slog.String("grant", c.Grant.ID), slog.String("device", c.Grant.Device), slog.String("blocked_by", c.Removal().BlockedBy))
+	}
 }
 
 // serveAsNode works until ctx ends, or until this process is no node any more: then

@@ -59,7 +59,7 @@ func (a *app) planSweep(ctx context.Context, e *engine.Engine) error {
 	if err != nil {
 		return err
 	}
-	return a.answerCases(due)
+	return a.answerCases(due, func(io.Writer) {})
 }
 
 func (a *app) sweep(ctx context.Context, e *engine.Engine) error {

@@ -184,6 +184,14 @@ func viewGrant(c *grant.Case, now time.Time) grantJSON {
 	return v
 }
 
+// more names the command that says more of a grant that does not go well.
+func (v *grantJSON) more() string {
+	if v.Overdue == 0 && v.BlockedBy == "" {
+		return ""
+	}
+	return "runner grant explain " + v.ID
+}
+
 // endpoint returns where the account of a grant logs in, as it was pinned.
 func endpoint(g *grant.Grant) (address string, port int) {
 	var pinned struct {
