@@ -393,6 +393,9 @@ func (x *run) became(it *item, c *Change, t *told, key string) bool {
 	if ok && x.Record == nil && !it.late && !it.heard && (acted || t.failed || !t.changed) {
 		c.Before = t.first[key]
 	}
+	if ok && acted && !it.heard && x.Record != nil {
+		c.Before = t.first[key] // somebody may have changed it since the probe
+	}
 	same := after == t.first[key] && (acted || !t.changed)
 	switch {
 	case t.skipped != "":

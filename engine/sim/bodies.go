@@ -333,8 +333,11 @@ func (c *call) groupMember() {
 		if c.apply() {
 			if in {
 				m.groups[g][name] = true
-			} else {
-				delete(m.groups[g], name)
+				continue
+			}
+			delete(m.groups[g], name)
+			if others := m.wants(g, name, c.scope); len(others) > 0 {
+				m.wrong("%s took %s out of %s, which %v still want", c.scope, name, g, others)
 			}
 		}
 	}

@@ -26,6 +26,7 @@ type spoiled struct {
 	ready  func(grant.Ready) bool              // reports whether it is left out
 	stale  bool                                // what a worker asks and writes about its own job is not held against its lease
 	deaf   bool                                // nobody ever dies
+	holds  func([]grant.Hold) []grant.Hold
 
 	mu   sync.Mutex
 	mine grant.Fence // of the latest job
@@ -98,6 +99,14 @@ func (s *spoiled) Dead(ctx context.Context) ([]string, error) {
 		return nil, nil
 	}
 	return s.Store.Dead(ctx)
+}
+
+func (s *spoiled) Holds(ctx context.Context, id string) ([]grant.Hold, error) {
+	hs, err := s.Store.Holds(ctx, id)
+	if s.holds != nil {
+		hs = s.holds(hs)
+	}
+	return hs, err
 }
 
 // store plants a bug into the store of every process.
@@ -184,6 +193,25 @@ func TestPlantedBugs(t *testing.T) {
 		return was.Grant.State != c.Grant.State && c.Grant.State == grant.Ending
 	}
 	bugs := map[string]sim.Bug{
+		"an elevation is taken back without counting who else wants it": inStore(func() *spoiled {
+			return &spoiled{holds: func(hs []grant.Hold) []grant.Hold {
+				for i := range hs {
+					hs[i].Others = nil
+				}
+				return hs
+			}}
+		}),
+		"an elevation takes away what was there before": inStore(func() *spoiled {
+			return &spoiled{holds: func(hs []grant.Hold) []grant.Hold {
+				for i := range hs {
+					hs[i].Before = "absent"
+				}
+				return hs
+			}}
+		}),
+		"who finds a membership does not know that a grant made it": inStore(func() *spoiled {
+			return &spoiled{holds: func([]grant.Hold) []grant.Hold { return nil }}
+		}),
 		"a grant is stored with its removal done": inStore(func() *spoiled {
 			return &spoiled{create: func(c *grant.Case) { c.Removal().State = grant.Done }}
 		}),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,10 +46,11 @@ func key(n int) string { return fmt.Sprintf("ssh-ed25519 AAAAC3Nza%08d", n) }
 // person asks for grants, uses them, and ends some of them.
 func (w *World) person(who string, rng *rand.Rand) {
 	var mine []string
+	offers := w.offers()
 	for w.pause(rng, 2*time.Second, 2*time.Minute) {
 		p := w.proc(rng, who)
-		act, cred, params, length := rng.IntN(10), credentials[rng.IntN(len(credentials))], map[string]any{}, time.Duration(60+rng.IntN(180))*time.Second
-		if rng.IntN(2) == 0 {
+		act, cred, params, length := rng.IntN(10), offers[rng.IntN(len(offers))], map[string]any{}, time.Duration(60+rng.IntN(180))*time.Second
+		if rng.IntN(2) == 0 && elevates[cred] == nil {
 			params["public_key"] = key(rng.IntN(1000))
 		}
 		pick := rng.IntN(1 << 20)
@@ -133,7 +135,11 @@ func (w *World) trouble(rng *rand.Rand) {
 		name := deviceNames[rng.IntN(len(deviceNames))]
 		m := w.machines[name]
 		account, owner := w.someAccount(m, rng)
-		switch what := rng.IntN(16); {
+		switch what := rng.IntN(13 + len(w.offers())); {
+		case what > 15 && rng.IntN(8) == 0:
+			group := []string{"ops", "users"}[rng.IntN(2)]
+			w.note("somebody takes erin out of %s on %s", group, name)
+			m.TakeOut(group)
 		case what < 3, w.shaky && what < 9:
 			w.cut(name, time.Duration(3+rng.IntN(100))*time.Second, rng)
 		case what < 5:
@@ -271,6 +277,9 @@ func (w *World) verdict() []string {
 		}
 	}
 	for _, name := range deviceNames {
+		if !slices.ContainsFunc(cs, func(c grant.Case) bool { return c.Grant.Device == name && !c.Grant.State.Final() }) {
+			out = append(out, w.machines[name].memberships()...)
+		}
 		for n, a := range w.machines[name].Accounts() {
 			if !known[a.Owner] {
 				out = append(out, fmt.Sprintf("account %s on %s belongs to no grant (%s)", n, name, a.Owner))
@@ -280,6 +289,27 @@ func (w *World) verdict() []string {
 			if w.machines[name].accounts[n] == nil {
 				out = append(out, fmt.Sprintf("account %s on %s is gone", n, name))
 			}
+		}
+	}
+	return out
+}
+
+// wants names the active grants that put name into a group which by takes it out
+// of, while by has a job that does so.
+func (w *World) wants(group, name, by string) (out []string) {
+	ctx := context.Background()
+	running, err := w.store.Running(ctx)
+	if err != nil || !slices.ContainsFunc(running, func(j grant.Job) bool { return j.GrantID == by }) {
+		return nil // what was under way arrives late
+	}
+	cs, err := w.store.Cases(ctx, grant.Filter{States: []string{string(grant.Active)}})
+	if err != nil {
+		return nil
+	}
+	for i := range cs {
+		g := &cs[i].Grant
+		if g.ID != by && g.Account == name && slices.Contains(elevates[g.Credential], group) {
+			out = append(out, g.ID)
 		}
 	}
 	return out

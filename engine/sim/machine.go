@@ -62,6 +62,11 @@ type Machine struct {
 	skew     time.Duration
 	running  map[*program]bool
 
+	// was holds which groups erin is in when nobody gave or took it for a while.
+	was map[string]bool
+	// wants names the grants that want a membership which a grant takes away.
+	wants func(group, name, by string) []string
+
 	wrongs []string // what must never happen and did
 }
 
@@ -74,6 +79,8 @@ func NewMachine(name string) *Machine {
 	m.accounts["jitadm"] = &Account{UID: 1000, Owner: Foreign, Password: "x"}
 	m.accounts["erin"] = &Account{UID: 1001, Owner: Foreign, Password: "x"}
 	m.homes["erin"] = 1001
+	m.groups["users"]["erin"] = true
+	m.was = map[string]bool{"users": true}
 	return m
 }
 
@@ -147,6 +154,27 @@ func (m *Machine) Regroup(group, name string, in bool) {
 	} else {
 		delete(m.groups[group], name)
 	}
+}
+
+// TakeOut has somebody take erin out of a group for good.
+func (m *Machine) TakeOut(group string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.groups[group], "erin")
+	m.was[group] = false
+}
+
+// memberships says what is wrong with the groups of erin when no grant is left.
+func (m *Machine) memberships() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, g := range slices.Sorted(maps.Keys(m.groups)) {
+		if is := m.groups[g]["erin"]; is != m.was[g] {
+			out = append(out, fmt.Sprintf("erin in group %s of %s: %t, and was before: %t", g, m.Name, is, m.was[g]))
+		}
+	}
+	return out
 }
 
 // Reboot ends every process and program.

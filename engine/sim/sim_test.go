@@ -17,9 +17,14 @@ import (
 // live runs the history of a seed on the reference store.
 func live(t *testing.T, kit *sim.Kit, seed uint64, bug sim.Bug) (wrong, log []string) {
 	t.Helper()
+	return run(t, kit, seed, bug, (*sim.World).Live)
+}
+
+func run(t *testing.T, kit *sim.Kit, seed uint64, bug sim.Bug, history func(*sim.World) []string) (wrong, log []string) {
+	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		w := sim.NewWorld(seed, kit, sim.Reference{Memory: store.NewMemory()}, bug)
-		wrong = w.Live()
+		wrong = history(w)
 		log = w.Log()
 	})
 	return wrong, log
@@ -52,8 +57,22 @@ func number(t *testing.T, name string, otherwise int) int {
 // and SIM_HISTORIES say which; a failure names its seed, which gives the same again.
 func TestHistories(t *testing.T) {
 	t.Parallel()
+	each(t, number(t, "SIM_HISTORIES", 600), (*sim.World).Live)
+}
+
+// Grants that put one account into the same groups at the same time end with the
+// account in exactly those that it was in before, or that somebody left it in.
+// SIM_OVERLAPS says how many times.
+func TestOverlaps(t *testing.T) {
+	t.Parallel()
+	each(t, number(t, "SIM_OVERLAPS", 1000), (*sim.World).Overlap)
+}
+
+// each runs histories side by side, and tells of the first in which something is wrong.
+func each(t *testing.T, n int, history func(*sim.World) []string) {
+	t.Helper()
 	kit := newKit(t)
-	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_HISTORIES", 600)
+	first := number(t, "SIM_SEED", 1)
 	var next atomic.Int64
 	next.Store(int64(first))
 	for range runtime.GOMAXPROCS(0) {
@@ -64,7 +83,7 @@ func TestHistories(t *testing.T) {
 				if seed >= int64(first+n) || t.Failed() {
 					return
 				}
-				if wrong, log := live(t, kit, uint64(seed), sim.Bug{}); len(wrong) > 0 {
+				if wrong, log := run(t, kit, uint64(seed), sim.Bug{}, history); len(wrong) > 0 {
 					t.Errorf("seed %d:\n%s\n\n%s", seed, strings.Join(wrong, "\n"), strings.Join(log, "\n"))
 				}
 			}

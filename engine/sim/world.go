@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -36,6 +37,10 @@ var (
 	deviceNames = []string{"box", "crate"}
 	people      = []string{"ada", "bob", "eve"}
 	credentials = []string{"box-plain", "box-ops", "crate-ops"}
+	// elevations are asked for as well in every fourth history.
+	elevations = []string{"box-erin", "box-erin-all", "crate-both"}
+	// elevates says which groups a credential puts the account erin into.
+	elevates = map[string][]string{"box-erin": {"ops"}, "box-erin-all": {"users", "ops"}}
 )
 
 const documents = `schema: runner/v1
@@ -70,10 +75,12 @@ kind: credential
 name: %s
 device: %s
 authentication: {user: jitadm, secret_from: {agent: env}}
-requesters: [ada, bob, eve]
-jit: {enabled: true, duration: 2m, max_duration: 1h, create: linux-user, delete: linux-user}
+requesters: [ada, bob, eve, cyd, dan, fay]
+jit: {enabled: true, duration: 2m, max_duration: 1h, %s}
 params: {%s}
 `
+
+const creates = "create: linux-user, delete: linux-user"
 
 // NewKit reads the templates that are shipped, and an inventory of two devices.
 // dir is a folder for files.
@@ -87,10 +94,15 @@ func NewKit(dir string) (*Kit, error) {
 	if err := os.MkdirAll(inv, 0o700); err != nil {
 		return nil, err
 	}
-	text := documents + fmt.Sprintf(document, "box-plain", "box", "") +
-		fmt.Sprintf(document, "box-ops", "box", "groups: [ops, users], sudo: 'ALL=(ALL) NOPASSWD: ALL'") +
-		fmt.Sprintf(document, "crate-ops", "crate", "groups: [ops]")
-	if err := os.WriteFile(filepath.Join(inv, "sim.yaml"), []byte(text), 0o600); err != nil {
+	var text strings.Builder
+	text.WriteString(documents + fmt.Sprintf(document, "box-plain", "box", creates, "") +
+		fmt.Sprintf(document, "box-ops", "box", creates, "groups: [ops, users], sudo: 'ALL=(ALL) NOPASSWD: ALL'") +
+		fmt.Sprintf(document, "crate-ops", "crate", creates, "groups: [ops]") +
+		fmt.Sprintf(document, "crate-both", "crate", creates+", elevate: linux-group", "groups: [ops, users]"))
+	for _, name := range slices.Sorted(maps.Keys(elevates)) {
+		fmt.Fprintf(&text, document+"account: erin\n", name, "box", "type: group_membership", "groups: ["+strings.Join(elevates[name], ", ")+"]")
+	}
+	if err := os.WriteFile(filepath.Join(inv, "sim.yaml"), []byte(text.String()), 0o600); err != nil {
 		return nil, err
 	}
 	set, ps := inventory.Load(inv)
@@ -220,8 +232,17 @@ func NewWorld(seed uint64, kit *Kit, s Store, bug Bug) *World {
 	}
 	for _, name := range deviceNames {
 		w.machines[name] = NewMachine(name)
+		w.machines[name].wants = w.wants
 	}
 	return w
+}
+
+// offers are the credentials that people ask for.
+func (w *World) offers() []string {
+	if w.seed%4 == 3 {
+		return slices.Concat(credentials, elevations)
+	}
+	return credentials
 }
 
 func (w *World) note(format string, args ...any) {

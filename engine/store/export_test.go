@@ -46,7 +46,7 @@ func LookUps() map[string]string {
 		"node runs": nodeRuns, "rested uid": restedUID, "used uids": usedUIDs, "cases": cases, "cases of a requester": perRequester,
 		"cases of a device": perDevice, "cases in a state": perState, "executions": executions, "executions of a grant": ofGrant, "jobs of a grant": jobs,
 		"open jobs": openJobs, "finished jobs": finished, "waiting jobs": waiting, "audit of a grant": auditOf,
-		"ignored": ignoredOn, "own hold": ownHold, "open hold": openHold, "holds of a grant": holdsOf, "holders": holders,
+		"ignored": ignoredOn, "own hold": ownHold, "open hold": openHold, "other hold": otherHold, "holds of a grant": holdsOf, "holders": holders,
 	}
 }
 

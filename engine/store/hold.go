@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"strings"
 
 	"runner/engine/grant"
 )
@@ -10,6 +11,7 @@ import (
 const (
 	ownHold   = `SELECT before, after FROM holds WHERE device = $1 AND object = $2 AND grant_id = $3`
 	openHold  = `SELECT before, after FROM holds WHERE device = $1 AND object = $2 AND grant_id IN (SELECT id FROM grants WHERE device = $1 AND ` + open + `) ORDER BY grant_id LIMIT 1`
+	otherHold = `SELECT 1 FROM holds WHERE device = $1 AND object = $2 AND grant_id <> $3 AND grant_id IN (SELECT id FROM grants WHERE device = $1 AND ` + open + `) LIMIT 1`
 	takeHold  = `INSERT INTO holds (device, object, grant_id, before, after) VALUES ($1, $2, $3, $4, $5)`
 	newBefore = `UPDATE holds SET before = $3, after = '' WHERE device = $1 AND object = $2`
 	newAfter  = `UPDATE holds SET after = $3 WHERE device = $1 AND object = $2`
@@ -26,10 +28,7 @@ func hold(ctx context.Context, tx *sql.Tx, device, grantID string, c *grant.Chan
 	err := tx.QueryRowContext(ctx, ownHold, device, c.Object, grantID).Scan(&h.Before, &h.After)
 	switch {
 	case err == nil:
-		if after, known := heldAfter(c); known && after != h.After {
-			_, err = tx.ExecContext(ctx, newAfter, device, c.Object, after)
-		}
-		return err
+		return holdDone(ctx, tx, device, grantID, h, c)
 	case !isNone(err) || c.State != "intended":
 		return noneIsFine(err)
 	}
@@ -45,6 +44,29 @@ func hold(ctx context.Context, tx *sql.Tx, device, grantID string, c *grant.Chan
 		}
 	}
 	_, err = tx.ExecContext(ctx, takeHold, device, c.Object, grantID, next.Before, next.After)
+	return err
+}
+
+// holdDone notes what the grant, which holds the object of c, made of it.
+func holdDone(ctx context.Context, tx *sql.Tx, device, grantID string, h grant.Hold, c *grant.Change) error {
+	after, known := heldAfter(c)
+	if !known {
+		return nil
+	}
+	alone := false
+	if h.After == "" {
+		var one int
+		err := tx.QueryRowContext(ctx, otherHold, device, c.Object, grantID).Scan(&one)
+		if alone = isNone(err); !alone && err != nil {
+			return err
+		}
+	}
+	if next := joinHold(h, alone, c.Before); next.Before != h.Before {
+		if _, err := tx.ExecContext(ctx, newBefore, device, c.Object, next.Before); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, newAfter, device, c.Object, after)
 	return err
 }
 
@@ -69,9 +91,10 @@ func heldAfter(c *grant.Change) (string, bool) {
 // joinHold is the hold of one more grant that found the object as found: what
 // was there before the first stays what counts, unless the object is no longer
 // what the holders made of it. Then somebody else decided about it, and what
-// they made of it counts.
+// they made of it counts. That nothing is there no holder can have made.
 func joinHold(h grant.Hold, first bool, found string) grant.Hold {
-	if first || h.After != "" && found != h.After && found != h.Before {
+	gone := strings.HasPrefix(found, "absent") && !strings.HasPrefix(h.Before, "absent")
+	if first || gone || h.After != "" && found != h.After && found != h.Before {
 		return grant.Hold{Before: found}
 	}
 	return h

@@ -16,12 +16,18 @@ type heldObject struct{ device, object string }
 func (m *Memory) hold(grantID string, c *grant.Change) {
 	at := heldObject{m.cases[grantID].Grant.Device, c.Object}
 	rows := m.holds[at]
-	if _, own := rows[grantID]; own {
-		if after, known := heldAfter(c); known {
-			for id, h := range rows {
-				h.After = after
-				rows[id] = h
+	if h, own := rows[grantID]; own {
+		after, known := heldAfter(c)
+		if !known {
+			return
+		}
+		next := joinHold(h, h.After == "" && m.alone(rows, grantID), c.Before)
+		moved := next.Before != h.Before
+		for id, r := range rows {
+			if r.After = after; moved {
+				r.Before = next.Before
 			}
+			rows[id] = r
 		}
 		return
 	}
@@ -48,6 +54,16 @@ func (m *Memory) hold(grantID string, c *grant.Change) {
 	}
 	next.Object = c.Object
 	rows[grantID] = next
+}
+
+// alone reports whether no other grant that has not ended is in rows.
+func (m *Memory) alone(rows map[string]grant.Hold, grantID string) bool {
+	for id := range rows {
+		if id != grantID && !m.cases[id].Grant.State.Final() {
+			return false
+		}
+	}
+	return true
 }
 
 // Holds does what [Store.Holds] does.

@@ -102,6 +102,8 @@ func TestConformance(t *testing.T) {
 			"changes are completed by their number":            changesUpsert,
 			"grants that want one object are counted":          holdsCount,
 			"what somebody else made of an object counts":      holdsYield,
+			"nobody takes away what others found":              holdsLost,
+			"what a step saw counts before what was probed":    holdsSeen,
 			"a session comes with its grant":                   sessionsOfGrants,
 			"uids go round and rest":                           uidsRest,
 			"burned uids are never given":                      uidsBurned,

@@ -97,3 +97,38 @@ func holdsYield(t *testing.T, s ledger) {
 	joins(t, s, "g-0003", "absent", "") // once more, and it is not known what came of it
 	wantHold(t, s, "g-0003", "absent", "member", "g-0001", "g-0002")
 }
+
+// A first grant of which nobody knows what it did did not take anything away.
+func holdsLost(t *testing.T, s ledger) {
+	threeGrants(t, s)
+	joins(t, s, "g-0001", "member", "")
+	joins(t, s, "g-0002", "absent", "member")
+	wantHold(t, s, "g-0002", "absent", "member", "g-0001")
+	for _, id := range []string{"g-0001", "g-0002"} {
+		becomes(t, s, id, grant.Removed)
+	}
+	joins(t, s, "g-0003", "absent", "")
+	ok(t, s.Create(t.Context(), existing(4), nil))
+	joins(t, s, "g-0004", "member", "member") // what the one before may have made
+	wantHold(t, s, "g-0004", "absent", "member", "g-0003")
+}
+
+// What the step itself saw before it acted is newer than what was looked at first.
+func holdsSeen(t *testing.T, s ledger) {
+	threeGrants(t, s)
+	ctx := t.Context()
+	f := works(t, s, "g-0001", grant.Creating)
+	c := grant.Change{Seq: 1, Object: "edge", State: "intended", Before: "member", Hold: true}
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{c}))
+	c.State, c.Before, c.After = "done", "absent", "member"
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{c}))
+	wantHold(t, s, "g-0001", "absent", "member")
+	c.Seq, c.State, c.Before = 2, "intended", "member" // a renewal finds what the grant made
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{c}))
+	c.State = "unchanged"
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{c}))
+	wantHold(t, s, "g-0001", "absent", "member")
+	becomes(t, s, "g-0001", grant.Active)
+	joins(t, s, "g-0002", "member", "member")
+	wantHold(t, s, "g-0002", "absent", "member", "g-0001")
+}
