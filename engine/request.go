@@ -138,7 +138,8 @@ func (e *Engine) consider(ctx context.Context, a Ask, now time.Time) (q asked, g
 		Device: q.cred.Device, Creates: q.cred.JIT.Creates(), For: length,
 	}
 	if enforced(q.forward) {
-		g.Backstop = now.Add(grant.CreationWindow + length + q.cred.JIT.Margin)
+		// A creation may begin as late as one window from now, and end one after that.
+		g.Backstop = now.Add(2*grant.CreationWindow + length + q.cred.JIT.Margin)
 	}
 	g.Account, err = accountName(q.cred, a.Requester)
 	return q, g, err
