@@ -101,8 +101,14 @@ func (e *Engine) Serve(ctx context.Context, slots int, grace time.Duration) erro
 	hard, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	d := newDispatcher(e, slots)
+	var gone error
 	for {
-		if err := d.look(ctx); err != nil && ctx.Err() == nil {
+		err := d.look(ctx)
+		if errors.Is(err, grant.ErrStoreGone) {
+			gone = err
+			break
+		}
+		if err != nil && ctx.Err() == nil {
 			e.Log.Error("cannot look for work", slog.Any("error", err))
 		}
 		d.start(hard)
@@ -123,7 +129,7 @@ func (e *Engine) Serve(ctx context.Context, slots int, grace time.Duration) erro
 		cut()
 		<-done
 	}
-	return nil
+	return gone
 }
 
 // look finds out what is due.

@@ -180,7 +180,7 @@ func (w *work) settle(ctx context.Context, fn func(*grant.Case) error) error {
 			w.c = c
 			return nil
 		}
-		if errors.Is(err, grant.ErrLeaseLost) || errors.Is(err, grant.ErrNotFound) {
+		if errors.Is(err, grant.ErrLeaseLost) || errors.Is(err, grant.ErrNotFound) || errors.Is(err, grant.ErrStoreGone) {
 			return err
 		}
 		if _, is := errors.AsType[*grant.StateError](err); is {

@@ -175,6 +175,9 @@ func (a *app) advise(err error) {
 	if errors.Is(err, grant.ErrNotFound) {
 		a.hint("ids of grants start with g-, of jobs with j-, of executions with x-; the lists show them")
 	}
+	if errors.Is(err, grant.ErrStoreGone) {
+		a.hint("runner restore FILE brings a backup back; runner device scan finds the accounts that no store knows")
+	}
 	if errors.Is(err, grant.ErrNewerSchema) {
 		a.hint("use the newer runner, or restore the store from a backup")
 	}

@@ -56,6 +56,8 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) erro
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	marking := make(chan struct{})
 	go func() {
 		defer close(marking)
@@ -82,6 +84,7 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) erro
 		e.Node = a.node.ID()
 		a.say("serving on as %s", e.Node)
 	}
+	stop()
 	<-marking
 	a.say("stopped")
 	return err

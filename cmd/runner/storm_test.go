@@ -178,7 +178,7 @@ func (s *storm) client(args ...string) []byte {
 	}
 	if cmd.Wait() != nil && cmd.ProcessState.Exited() {
 		s.mu.Lock()
-		s.failed[fmt.Sprintf("exit %d: %.200s", cmd.ProcessState.ExitCode(), errs.String())]++
+		s.failed[fmt.Sprintf("exit %d: %s", cmd.ProcessState.ExitCode(), errs.String()[max(0, errs.Len()-200):])]++
 		s.mu.Unlock()
 	}
 	return out.Bytes()
@@ -321,10 +321,10 @@ func (s *storm) run(servers int) {
 			s.t.Errorf("%s is not as it was:\n%s", name, changedLines(before[name], after))
 		}
 	}
-	if n := states["removed"]; n < s.want {
+	if n := states["removed"]; n < s.want/2 {
 		s.t.Errorf("only %d grants were made and removed; clients said: %v", n, s.failed)
 	}
-	s.t.Logf("%d kills in %s, %d requests, grants %v; settled %s later", s.kills, raged.Round(time.Second), s.asked.Load(), states, (time.Since(start) - raged).Round(time.Second))
+	s.t.Logf("%d kills in %s, %d requests, grants %v; settled %s later; clients that were not killed said %v", s.kills, raged.Round(time.Second), s.asked.Load(), states, (time.Since(start) - raged).Round(time.Second), s.failed)
 }
 
 // changedLines lists the lines that only one of two texts has.

@@ -19,6 +19,9 @@ var (
 	ErrBusy = errors.New("another job is running")
 	// ErrNewerSchema: the state was written by a newer runner.
 	ErrNewerSchema = errors.New("the state was written by a newer runner")
+	// ErrStoreGone: the files of the store were removed or replaced while they
+	// were in use. Nothing that was not there before is kept any more: stop.
+	ErrStoreGone = errors.New("the store was removed or replaced while it was in use")
 	// ErrDiskFull: nothing could be written and nothing was half written.
 	ErrDiskFull = errors.New("the disk is full")
 )

@@ -47,3 +47,9 @@ func refuseRemote(dir string, magic uint32) error {
 	}
 	return nil
 }
+
+// noRoom reports whether the disk of dir has less room than SQLite takes at once.
+func noRoom(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && st.Bavail*uint64(st.Bsize) < 64<<10 //nolint:gosec // a block has some bytes
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 
 	"github.com/pressly/goose/v3"
@@ -25,6 +26,7 @@ const readers = 4
 // Result codes of SQLite (sqlite.org/rescode.html) that mean something here.
 const (
 	codeBusy     = 5
+	codeIO       = 10 // also when there is no room for the file of shared memory
 	codeFull     = 13
 	codeProtocol = 15 // lost the race for a lock of the WAL too often: busy
 
@@ -39,6 +41,10 @@ func openFile(ctx context.Context, path, synchronous, dir string) (file, error) 
 	if err := createFile(path); err != nil {
 		return f, fmt.Errorf("store: create %s: %w", path, err)
 	}
+	var err error
+	if f.is, err = os.Stat(path); err != nil {
+		return f, fmt.Errorf("store: open %s: %w", path, err)
+	}
 	q := url.Values{"_pragma": {
 		"busy_timeout(20)", // short, because SQLite waits without looking at the context; retry does the rest
 		"journal_mode(WAL)",
@@ -46,7 +52,6 @@ func openFile(ctx context.Context, path, synchronous, dir string) (file, error) 
 		"foreign_keys(1)",
 		"journal_size_limit(67108864)",
 	}, "_txlock": {"immediate"}, "_dqs": {"0"}, "_defensive": {"1"}}
-	var err error
 	if f.write, err = sql.Open("sqlite", dsn(path, q)); err != nil {
 		return f, fmt.Errorf("store: open %s: %w", path, err)
 	}
@@ -117,7 +122,7 @@ func (f file) explain(what string, err error) error {
 	if f.shared {
 		return fmt.Errorf("store: %s: %w", what, f.explainState(err))
 	}
-	if code(err) == codeFull {
+	if code(err) == codeFull || code(err) == codeIO && noRoom(filepath.Dir(f.path)) {
 		return fmt.Errorf("store: %s: %w: nothing was written; make room on the disk of %s", what, grant.ErrDiskFull, filepath.Dir(f.path))
 	}
 	return fmt.Errorf("store: %s: %w", what, err)

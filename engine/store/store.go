@@ -26,8 +26,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"runner/engine/grant"
 )
 
 // Store is an opened state directory or shared database. It is safe for concurrent
@@ -43,8 +46,9 @@ type Store struct {
 type file struct {
 	path        string
 	write, read *sql.DB
-	shared      bool  // with other machines: PostgreSQL
-	lock        int64 // there: the key of the lock that keeps other writers out
+	is          fs.FileInfo // the file that was opened; nil when shared
+	shared      bool        // with other machines: PostgreSQL
+	lock        int64       // there: the key of the lock that keeps other writers out
 }
 
 // Open opens the store in dir, creates it where there is none (mode 0700) and
@@ -66,6 +70,9 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 		return nil, fmt.Errorf("store: open %s: %w", dir, err)
 	}
 	defer unlock()
+	if err := complete(dir); err != nil {
+		return nil, err
+	}
 	s := &Store{dir: dir}
 	if s.main, err = openFile(ctx, filepath.Join(dir, "runner.db"), "FULL", "migrations/runner"); err != nil {
 		return nil, err
@@ -90,6 +97,36 @@ func (s *Store) Close() error {
 }
 
 func (f file) close() error { return errors.Join(f.write.Close(), f.read.Close()) }
+
+// complete refuses a directory out of which the grants were taken: an empty store
+// in their place would know nothing of the accounts that are out there.
+func complete(dir string) error {
+	main, logs := filepath.Join(dir, "runner.db"), filepath.Join(dir, "logs.db")
+	if exists(main) || !exists(logs) {
+		return nil
+	}
+	return fmt.Errorf("store: %w: %s is missing and %s is there: restore a backup; or move %s away, too, and find on the devices what the lost file knew",
+		grant.ErrStoreGone, main, filepath.Base(logs), filepath.Base(logs))
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// there refuses to go on with a file that has no name any more, or whose name
+// belongs to another: what is written to it is lost with the last process that has
+// it open.
+func (f file) there() error {
+	if f.shared {
+		return nil
+	}
+	info, err := os.Stat(f.path)
+	if err == nil && os.SameFile(info, f.is) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s is another file now, or none: stop every runner of this workspace first", grant.ErrStoreGone, f.path)
+}
 
 // prepareDir creates what is missing and refuses what is not safe.
 func prepareDir(dir string) error {

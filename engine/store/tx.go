@@ -33,6 +33,9 @@ func (f file) writeTx(ctx context.Context, fn func(*sql.Tx) error) error {
 
 // begin starts a transaction and takes the write lock.
 func (f file) begin(ctx context.Context) (*sql.Tx, error) {
+	if err := f.there(); err != nil {
+		return nil, err
+	}
 	tx, err := f.write.BeginTx(ctx, nil)
 	if err != nil || !f.shared {
 		return tx, err
@@ -54,6 +57,9 @@ func (f file) readTx(ctx context.Context, fn func(*sql.Tx) error) error {
 	opts := &sql.TxOptions{ReadOnly: true}
 	if f.shared {
 		opts.Isolation = sql.LevelRepeatableRead
+	}
+	if err := f.there(); err != nil {
+		return err
 	}
 	return retry(ctx, away, func() error {
 		tx, err := f.read.BeginTx(ctx, opts)
