@@ -42,6 +42,14 @@ kind: workspace
 #database:
 #  url: postgres://runner@db.example/runner
 #  secret_from: {file: /etc/runner/database-password}
+
+# How runner launch gives the account to programs of this machine, beside those that
+# it knows: by env, files (memory only, removed afterwards), stdin; args without secrets.
+#profiles:
+#  report:
+#    commands: [report.sh]
+#    files: {login: '{{ account }}:{{ password }}'}
+#    env: {REPORT_LOGIN_FILE: '{{ files.login }}'}
 `},
 	{".gitignore", 0o644, "# The database, its key, logs: never part of a repository.\nstate/\n"},
 	{"inventories/README.md", 0o644, `# inventories

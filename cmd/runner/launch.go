@@ -28,17 +28,24 @@ type launch struct {
 	began time.Time
 	held  grant.Session
 
-	record string // what the credential has recorded
+	record  string // what the credential has recorded
+	program *local // that gets the account; nil: a shell on the device
 }
 
 func (a *app) launchCommand() *cobra.Command {
 	l := &launch{request: request{app: a}}
-	c := leaf{
-		use: "launch CREDENTIAL", short: "open a session on a device, with an account made for it",
+	var (
+		c       *cobra.Command
+		profile string
+	)
+	c = leaf{
+		use: "launch CREDENTIAL [-- COMMAND [ARG]...]", short: "open a session on a device, with an account made for it",
 		example: `runner launch web-admin --reason "INC-42"
 runner launch web-admin --for 30m
 runner launch web-admin -j --plan -o json
-cat commands.sh | runner launch web-admin`,
+cat commands.sh | runner launch web-admin
+runner launch web-admin -- scp web:/var/log/syslog .
+runner launch db-admin --profile psql -- ./migrate.sh`,
 		long: `The grant is requested, the account is made, and a shell opens as that account. When
 the session ends, in whatever way, the grant ends too and the account is removed.
 The secret of the account is never shown.
@@ -52,14 +59,30 @@ a signal, 255 when the connection was lost or the session was cut off. On a term
 What the terminal shows is recorded, unless the credential says otherwise (recording):
 runner session play.
 
+With -- a program of this machine runs instead of the shell, and is given the account
+by its profile: psql, mysql, ssh and xfreerdp have theirs; with --profile env, file or
+stdin a program finds it in RUNNER_ACCOUNT and RUNNER_PASSWORD, in RUNNER_SECRET_FILE,
+or in its first line of input. runner.yaml may have profiles of its own. The secret is
+never in the arguments. The grant ends when the program does; it is not recorded.
+
 Of credentials that leave it open (jit: {policy: opt_in}, as those that come from
 KeeperPAM), -j asks for just-in-time access. A supplied host goes before it, and it
 before a supplied user and the linked account; a session as an account that is there
 already is not opened. --plan says which way would be taken, in KeeperPAM's words.`,
-		args:  needs("CREDENTIAL"),
+		args: func(c *cobra.Command, args []string) error {
+			if dash := c.ArgsLenAtDash(); dash >= 0 {
+				args = args[:dash]
+			}
+			return needs("CREDENTIAL")(c, args)
+		},
 		exits: []int{exitFile, exitDenied, exitApproval, exitUnreached, exitUndone, exitLeft, exitInterrupted},
 		run: func(ctx context.Context, args []string) error {
 			l.ask.Credential = args[0]
+			if dash := c.ArgsLenAtDash(); dash >= 0 {
+				l.program = &local{named: profile, argv: args[dash:]}
+			} else if profile != "" {
+				return usagef("--profile is for a command after --")
+			}
 			return l.run(ctx)
 		},
 	}.command()
@@ -68,6 +91,7 @@ already is not opened. --plan says which way would be taken, in KeeperPAM's word
 	fs.StringVar(&l.ask.Reason, "reason", "", "why, for those who read the audit")
 	fs.StringVar(&l.ask.Requester, "requester", "", "for whom (operators only)")
 	fs.StringArrayVarP(&l.params, "param", "p", nil, "parameter of the template, key=value or key=@FILE")
+	fs.StringVar(&profile, "profile", "", "how the command is given the account (default: the profile that names it)")
 	l.ways(c)
 	return c
 }
@@ -88,7 +112,9 @@ func (l *launch) run(ctx context.Context) (err error) {
 		return err
 	}
 	l.keep = &engine.Keeping{Dialers: a.dialers}
-	l.eng.Dialer = l.keep
+	if l.program == nil {
+		l.eng.Dialer = l.keep
+	}
 	defer func() { err = errors.Join(err, l.keep.Close()) }()
 	c, err := l.provision(ctx)
 	if l.held.ID == "" { // nothing was stored
@@ -112,13 +138,28 @@ func (l *launch) suits() error {
 	if cred == nil {
 		return nil // the request says so
 	}
+	if l.program != nil {
+		return l.suitsProgram(cred)
+	}
 	if cn, err := l.eng.Inventory.Resolve(cred.Name); err == nil && cn.WinRM != nil {
-		return usagef("device %s is reached over %s, where no session can be opened; runner grant request %s hands out an account", cn.Device, cn.Transport, cred.Name)
+		return usagef("device %s is reached over %s, where no shell can be opened; runner launch %s -- xfreerdp runs a program with the account", cn.Device, cn.Transport, cred.Name)
 	}
 	if l.open {
 		return usagef("launch makes a key of its own: leave -p public_key out, or use runner grant request")
 	}
 	l.ask.GenerateKey, l.record = takesKey(l.eng, cred), cred.JIT.Recording
+	return nil
+}
+
+// suitsProgram refuses a program that cannot be run, or not given the account.
+func (l *launch) suitsProgram(cred *inventory.Credential) error {
+	if err := l.program.find(l.app); err != nil {
+		return err
+	}
+	l.ask.GenerateKey = l.program.profile.key
+	if l.ask.GenerateKey && !takesKey(l.eng, cred) {
+		return usagef("%s needs a key, and the accounts of credential %s get none", l.program.argv[0], cred.Name)
+	}
 	return nil
 }
 
@@ -145,6 +186,9 @@ func (l *launch) provision(ctx context.Context) (grant.Case, error) {
 	defer shown.end()
 	l.eng.Progress = shown.progress
 	l.ask.Session = &engine.SessionAsk{Kind: grant.SessionShell, Client: nodeName()}
+	if l.program != nil {
+		l.ask.Session.Kind, l.ask.Session.Command = grant.SessionLocal, programName(l.program.argv)
+	}
 	c, err := l.afresh(ctx)
 	if err != nil {
 		return c, err
@@ -153,6 +197,9 @@ func (l *launch) provision(ctx context.Context) (grant.Case, error) {
 	stored := context.WithoutCancel(ctx) // what is stored now has to be ended
 	if err := a.warnUnattended(stored); err != nil {
 		return c, err
+	}
+	if l.program != nil {
+		return l.create(ctx, c)
 	}
 	if err := l.keep.Begin(stored, &c.Grant); err != nil {
 		a.log.Debug("the session connection is dialled later", slog.Any("error", err))
@@ -186,6 +233,9 @@ func (l *launch) session(ctx context.Context, c *grant.Case) (int, error) {
 	_, s, err := l.eng.Collect(context.WithoutCancel(ctx), c.Grant.ID, l.ask.Caller)
 	if err != nil {
 		return exitFailed, err
+	}
+	if l.program != nil {
+		return l.runLocal(ctx, c, s)
 	}
 	login := engine.Login{Account: s.Account, Password: secret.New(s.Password), PrivateKey: secret.New(s.PrivateKey)}
 	if err := l.keep.Use(ctx, &c.Grant, login); err != nil {

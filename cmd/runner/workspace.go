@@ -19,6 +19,7 @@ type workspace struct {
 	dir       string // as messages show it
 	abs       string
 	operators []string
+	profiles  map[string]*profile
 	database  *database // nil: the store is in the state folder
 }
 
@@ -86,6 +87,9 @@ func loadWorkspace(dir, cwd string) (*workspace, error) {
 		w.operators = f.Strings("operators")
 		if n := f.Take("database"); n != nil {
 			w.database = readDatabase(&d, n, dir)
+		}
+		if n := f.Take("profiles"); n != nil {
+			w.profiles = readProfiles(&d, n)
 		}
 		f.End()
 	}
