@@ -49,6 +49,31 @@ additional_information: '{"KDC": "dc1.corp.example"}'
 authentication: {user: svc-runner, secret_from: {keytab: /etc/runner/svc.keytab}}
 requesters: [ada, bob]
 jit: {create: windows-local-user, duration: 1h}
+---
+schema: runner/v1
+kind: credential
+name: win-ops
+device: win-1
+account: zora
+domain: corp.example
+USE_KERBEROS: "true"
+additional_information: '{"KDC": "dc1.corp.example"}'
+authentication: {user: svc-runner, secret_from: {keytab: /etc/runner/svc.keytab}}
+requesters: [ada, bob]
+jit: {type: group_membership, duration: 1h}
+params: {groups: [S-1-5-32-555, S-1-5-32-544]}
+---
+schema: runner/v1
+kind: credential
+name: win-enable
+device: win-1
+account: zora
+domain: corp.example
+USE_KERBEROS: "true"
+additional_information: '{"KDC": "dc1.corp.example"}'
+authentication: {user: svc-runner, secret_from: {keytab: /etc/runner/svc.keytab}}
+requesters: [ada, bob]
+jit: {type: enable_disable, duration: 1h}
 `
 
 // winWorld is an engine with its own store in front of a model of a Windows host.

@@ -129,7 +129,7 @@ func TestWindowsAccountIsCreatedAndRemoved(t *testing.T) {
 	for _, c := range res.Changes {
 		objects = append(objects, c.Object+" "+c.State+" "+c.After)
 	}
-	want := []string{"windows:user:jit-abc done sid=" + u.SID, "windows:member:S-1-5-32-555/jit-abc done member"}
+	want := []string{"windows:user:jit-abc done sid=" + u.SID, "windows:member:S-1-5-32-555/jit-abc done member sid=" + u.SID}
 	if d := cmp.Diff(want, objects); d != "" {
 		t.Errorf("changes (-want +got):\n%s", d)
 	}

@@ -59,8 +59,8 @@ func TestTheEndpointAllowsWhatTheBodiesCall(t *testing.T) {
 	t.Parallel()
 	bodies := []string{readText(t, "../transport/winrm/prelude.ps1"), readText(t, "ps/lib.ps1"), readText(t, "ps/win_surface.ps1")}
 	used := map[string]bool{}
-	for _, kind := range []string{"create", "delete"} {
-		for _, m := range regexp.MustCompile(`(?m)^    (win_[a-z_]+):`).FindAllStringSubmatch(readText(t, "../../templates/"+kind+"/windows-local-user.yaml"), -1) {
+	for _, file := range []string{"create/windows-local-user", "delete/windows-local-user", "elevate/windows-group", "elevate/windows-enable"} {
+		for _, m := range regexp.MustCompile(`(?m)^    (win_[a-z_]+):`).FindAllStringSubmatch(readText(t, "../../templates/"+file+".yaml"), -1) {
 			used[m[1]] = true
 		}
 	}

@@ -350,6 +350,25 @@ func TestWindowsGroupWithAnOrphan(t *testing.T) {
 	}
 }
 
+func TestWindowsAccountEnabledAndDisabled(t *testing.T) {
+	t.Parallel()
+	h := windowsHost(t)
+	h.ok(t, "win_user", newUser("jit-abc"))
+	h.twice(t, "win_enable", module.Args{"name": "jit-abc", "state": "absent"})
+	if h.User("jit-abc").Enabled {
+		t.Fatal("it is enabled")
+	}
+	if r := h.twice(t, "win_enable", module.Args{"name": "jit-abc"}); r.state(0) != "enabled sid="+h.User("jit-abc").SID || !h.User("jit-abc").Enabled {
+		t.Errorf("%+v", r)
+	}
+	h.fails(t, "no local account nobody", "win_enable", module.Args{"name": "nobody"})
+	if r := h.ok(t, "win_enable", module.Args{"name": "nobody", "state": "absent"}); r.changed || r.state(0) != "absent" {
+		t.Errorf("%+v", r)
+	}
+	h.Mute = map[string]bool{"disable-localuser": true}
+	h.fails(t, "did not change", "win_enable", module.Args{"name": "jit-abc", "state": "absent"})
+}
+
 func TestWindowsGroups(t *testing.T) {
 	t.Parallel()
 	h := windowsHost(t)

@@ -1,4 +1,6 @@
-# Edges between an account and local groups, one by one.
+# Edges between an account and local groups, one by one. Whose an edge is belongs
+# to its state: another account may bear the name later.
+function win_edge($i, $in, $sid) { if ($in) { _state $i "member sid=$sid" } else { _state $i 'absent' } }
 $sid = "$($a.sid)"
 if (-not $sid) {
   $u = win_account $a.user ''
@@ -15,7 +17,7 @@ foreach ($name in @($a.groups)) {
   $g = win_groupof $name
   $in = $false
   if ($g -and $sid) { $in = win_ismember $g $sid }
-  if ($in) { _state $i 'member' } else { _state $i 'absent' }
+  win_edge $i $in $sid
   $want = ($a.state -ne 'absent')
   if (-not $g) {
     $missing = $missing + $name
@@ -33,7 +35,7 @@ foreach ($name in @($a.groups)) {
           if (((win_id $_) -ne 'MemberExists') -and ((win_id $_) -ne 'MemberNotFound')) { throw $_ }
         }
         $in = win_ismember $g $sid
-        if ($in) { _state $i 'member' } else { _state $i 'absent' }
+        win_edge $i $in $sid
         if ($in -ne $want) { _fail 1 "the membership in $name did not change" }
       }
     }
