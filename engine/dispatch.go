@@ -109,9 +109,11 @@ func (e *Engine) Serve(ctx context.Context, slots int, grace time.Duration) erro
 			break
 		}
 		if err != nil && ctx.Err() == nil {
+			e.Meter.Add(metricStoreErrors, 1)
 			e.Log.Error("cannot look for work", slog.Any("error", err))
 		}
 		d.start(hard)
+		d.measure()
 		if !d.await(ctx, d.nap(ctx)) {
 			break
 		}

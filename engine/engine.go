@@ -14,6 +14,7 @@ import (
 	"runner/engine/grant"
 	"runner/engine/inventory"
 	"runner/engine/journal"
+	"runner/engine/meter"
 	"runner/engine/module"
 	"runner/engine/secret"
 	"runner/engine/template"
@@ -126,7 +127,8 @@ type Templates interface {
 	Get(kind template.Kind, name string) (*template.Template, error)
 }
 
-// Engine moves grants. All fields are required but Progress, Pinned, Wake, Jitter and Until.
+// Engine moves grants. All fields are required but Progress, Pinned, Wake, Meter, Jitter and
+// Until.
 type Engine struct {
 	Store     Store
 	Node      string // id under which this process claims jobs
@@ -148,6 +150,8 @@ type Engine struct {
 	// Devices are told, and begin no batch later. nil: nodes keep what they have as
 	// long as their process lives.
 	Until func(node string) time.Time
+	// Meter counts what happens. nil: nothing is counted.
+	Meter *meter.Meter
 	// Jitter, in [0,1), spreads the attempts at removals. nil: random.
 	Jitter func() float64
 }

@@ -65,6 +65,9 @@ func (e *Engine) runJob(ctx context.Context, id string, slow func()) (grant.Case
 	if err = w.unclear(ctx, err); err != nil {
 		return grant.Case{}, contact{}, err
 	}
+	if j.State == grant.Waiting {
+		e.Meter.Observe(metricDelay, max(0, w.exec.Started.Sub(j.Due)), "kind", string(j.Kind))
+	}
 	w.job = *w.c.Job(j.ID)
 	w.exec.Attempt = w.job.Attempt
 	c, err := w.run(ctx)
@@ -117,6 +120,7 @@ func (w *work) run(ctx context.Context) (grant.Case, error) {
 	w.closeLog(ctx)
 	switch {
 	case errors.Is(err, grant.ErrLeaseLost):
+		w.e.Meter.Add(metricFenced, 1)
 		w.e.Log.Warn("another worker took the job over", slog.String("job", w.job.ID), slog.String("execution", w.exec.ID))
 	case err != nil:
 		err = w.handBack(ctx, err)
@@ -145,7 +149,11 @@ func (w *work) ended(ctx context.Context, outcome, msg string) error {
 	w.exec.Ended, w.exec.Outcome, w.exec.Error = w.e.Now(), outcome, w.log.Text(msg)
 	w.exec.LogBytes, w.exec.Dropped = w.log.Offset(), w.log.Dropped()
 	err := w.e.Store.PutExecution(ctx, w.fence, w.exec, w.obs.steps...)
+	if err == nil {
+		w.measure()
+	}
 	if err != nil && !errors.Is(err, grant.ErrLeaseLost) {
+		w.e.Meter.Add(metricStoreErrors, 1)
 		w.e.Log.Error("the end of an execution is not stored", slog.String("execution", w.exec.ID), slog.Any("error", err))
 		return nil
 	}
@@ -186,6 +194,7 @@ func (w *work) settle(ctx context.Context, fn func(*grant.Case) error) error {
 		if _, is := errors.AsType[*grant.StateError](err); is {
 			return err
 		}
+		w.e.Meter.Add(metricStoreErrors, 1)
 		w.e.Log.Error("result not stored yet", slog.String("job", w.job.ID), slog.Any("error", err))
 		if err := wait(ctx, pause); err != nil {
 			return err
@@ -251,6 +260,7 @@ func (w *work) met(ctx context.Context, device string, cause error) {
 		w.contact = contact{answered: true}
 		err = w.e.Store.Answered(ctx, device)
 	case silent(cause):
+		w.e.Meter.Add(metricMissed, 1)
 		w.contact.silence, err = w.e.Store.Missed(ctx, device, w.log.Text(cause.Error()), w.e.Now(), w.e.jitter())
 	}
 	if err != nil {
@@ -310,6 +320,7 @@ func (e *Engine) Reap(ctx context.Context) (int, error) {
 		switch {
 		case err == nil:
 			n++
+			e.Meter.Add(metricReaped, 1)
 			e.Log.Warn("took a job away from a dead worker", slog.String("job", j.ID), slog.String("kind", string(j.Kind)), slog.String("grant", j.GrantID), slog.String("node", j.Node))
 		case !errors.Is(err, grant.ErrLeaseLost): // else somebody else was faster
 			errs = errors.Join(errs, err)

@@ -10,6 +10,7 @@ import (
 
 	"runner/engine"
 	"runner/engine/grant"
+	"runner/engine/meter"
 	"runner/engine/store"
 )
 
@@ -17,10 +18,11 @@ func (a *app) serveCommand() *cobra.Command {
 	var (
 		parallel int
 		grace    time.Duration
+		metrics  string
 	)
 	c := leaf{
 		use: "serve", short: "run jobs when they are due, until told to stop",
-		example: "runner serve\nrunner --workspace /srv/access serve --parallel 32",
+		example: "runner serve\nrunner --workspace /srv/access serve --parallel 32\nrunner serve --metrics 127.0.0.1:9464",
 		long: `Any number of runner processes may work on one workspace. SIGTERM or an interrupt
 stops it: jobs under way are given --grace to finish, then they are handed back.
 
@@ -30,20 +32,23 @@ does not answer is left alone for a growing time, at most 15 minutes, and does n
 use up slots while it is waited for. max_concurrent of a credential limits how many
 jobs log in by it at once.
 
-There is no network service yet.`,
+With --metrics numbers for Prometheus are told at http://ADDRESS/metrics, without a
+login: how many jobs wait, what is overdue, which share of devices does not answer.
+No names are among them. There is no other network service yet.`,
 		run: func(ctx context.Context, _ []string) error {
 			if parallel < 1 || parallel > 1000 {
 				return usagef("--parallel is %d: it can be 1 to 1000", parallel)
 			}
-			return a.serve(ctx, parallel, grace)
+			return a.serve(ctx, parallel, grace, metrics)
 		},
 	}.command()
 	c.Flags().IntVar(&parallel, "parallel", 16, "how many jobs run at once, beside those that wait for devices to answer")
 	c.Flags().DurationVar(&grace, "grace", 30*time.Second, "how long jobs may go on when told to stop")
+	c.Flags().StringVar(&metrics, "metrics", "", "tell numbers for Prometheus at this address, such as 127.0.0.1:9464 (default: nowhere)")
 	return c
 }
 
-func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) error {
+func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metrics string) error {
 	a.many = true
 	if !a.flags.verbose {
 		a.log = slog.New(&logHandler{app: a, level: slog.LevelInfo})
@@ -58,6 +63,15 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration) erro
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if metrics != "" {
+		e.Meter = &meter.Meter{}
+		where, wait, err := a.serveMetrics(ctx, metrics, e)
+		if err != nil {
+			return err
+		}
+		defer wait()
+		a.say("metrics at http://%s/metrics", where)
+	}
 	marking := make(chan struct{})
 	go func() {
 		defer close(marking)
