@@ -60,6 +60,7 @@ fuzz: ## run every fuzz target, each for FUZZTIME (60s)
 bench: root deps build ## micro-benchmarks, then runner against the floor and, if installed, ansible
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKGS)
 	$(GO) run ./testdata/bench/compare
+	$(GO) run ./testdata/bench/compare -launch
 
 .PHONY: soak
 soak: deps/test ## 100,000 simulated histories, 20,000 of overlapping grants, 500 kills of real processes, then the tests again in random order for SOAKTIME (10m)

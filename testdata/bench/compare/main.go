@@ -4,7 +4,8 @@
 // proxy at 50 ms. It prints medians, the ratio to the floor and the controller's own
 // CPU seconds. Needs Linux and root; `make bench` calls it.
 //
-// With -devices N the same is done on N machines at once.
+// With -devices N the same is done on N machines at once. With -launch it is timed
+// how long a person waits for a prompt: runner launch against plain ssh.
 //
 // Contenders are in contenders.json: the command of each phase, in which {name}
 // stands for a value of [values]. A contender whose program is absent is left out
@@ -64,6 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	fs.IntVar(&b.runs, "runs", 20, "runs of every phase; the median counts")
 	fs.IntVar(&b.devices, "devices", 1, "machines to work on at once")
 	delays := fs.String("delays", "0s,50ms", "round-trip times")
+	launch := fs.Bool("launch", false, "time runner launch against ssh, instead of the contenders")
 	only := fs.String("only", "", "contenders to run, by comma; empty: all that are installed")
 	file := fs.String("contenders", "testdata/bench/contenders.json", "below root")
 	if err := fs.Parse(args); err != nil {
@@ -106,7 +108,12 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := b.at(ctx, delay, samples); err != nil {
+		if *launch {
+			err = b.launches(ctx, delay)
+		} else {
+			err = b.at(ctx, delay, samples)
+		}
+		if err != nil {
 			return err
 		}
 	}
