@@ -18,7 +18,8 @@ type Keeping struct {
 
 	mu   sync.Mutex
 	held *ssh.Held
-	in   bool // logged in
+	own  ssh.Auth // of an account that was there before
+	in   bool     // logged in
 }
 
 var _ Dialer = (*Keeping)(nil)
@@ -33,6 +34,25 @@ func (k *Keeping) Begin(ctx context.Context, g *grant.Grant) error {
 		return err
 	}
 	return k.begin(ctx, &cn.Connection, g.Account)
+}
+
+// BeginAs is Begin for an account that was there before, by its own login. It logs in
+// with UseOwn only, when the grant is active: what an account may is settled when it
+// logs in.
+func (k *Keeping) BeginAs(ctx context.Context, c *inventory.Connection) error {
+	cfg, err := k.SSH.config(ctx, c)
+	if err != nil {
+		return err
+	}
+	k.own = cfg.Auth
+	return k.begin(ctx, c, c.User)
+}
+
+// UseOwn logs in as BeginAs said.
+func (k *Keeping) UseOwn(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.held.Login(ctx, k.own)
 }
 
 func (k *Keeping) begin(ctx context.Context, c *inventory.Connection, account string) error {

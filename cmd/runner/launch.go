@@ -30,6 +30,8 @@ type launch struct {
 
 	record  string // what the credential has recorded
 	program *local // that gets the account; nil: a shell on the device
+	// own is how an account that was there before logs in; nil: one is made.
+	own *inventory.Connection
 }
 
 func (a *app) launchCommand() *cobra.Command {
@@ -148,11 +150,33 @@ func (l *launch) suits() error {
 		return usagef("launch makes a key of its own: leave -p public_key out, or use runner grant request")
 	}
 	l.ask.GenerateKey, l.record = takesKey(l.eng, cred), cred.JIT.Recording
-	return nil
+	if cred.JIT.Creates() {
+		return nil
+	}
+	var err error
+	l.own, err = l.ownLogin(cred)
+	return err
+}
+
+// ownLogin returns the login of the account that a credential elevates: its own, or
+// that of the linked one.
+func (l *launch) ownLogin(cred *inventory.Credential) (*inventory.Connection, error) {
+	name := cred.Linked
+	if cred.JIT.OwnCredential {
+		name = cred.Name
+	}
+	cn, err := l.eng.Inventory.Resolve(name)
+	if err == nil && cn.Device != cred.Device {
+		err = usagef("credential %s is of device %s, and the linked credential %s of %s", cred.Name, cred.Device, name, cn.Device)
+	}
+	return cn, err
 }
 
 // suitsProgram refuses a program that cannot be run, or not given the account.
 func (l *launch) suitsProgram(cred *inventory.Credential) error {
+	if !cred.JIT.Creates() {
+		return usagef("credential %s elevates an account whose secret is not runner's to hand over: leave -- and the command out, or use runner grant request", cred.Name)
+	}
 	if err := l.program.find(l.app); err != nil {
 		return err
 	}
@@ -201,10 +225,18 @@ func (l *launch) provision(ctx context.Context) (grant.Case, error) {
 	if l.program != nil {
 		return l.create(ctx, c)
 	}
-	if err := l.keep.Begin(stored, &c.Grant); err != nil {
+	if err := l.dialAhead(stored, &c.Grant); err != nil {
 		a.log.Debug("the session connection is dialled later", slog.Any("error", err))
 	}
 	return l.create(ctx, c)
+}
+
+// dialAhead begins the session's connection.
+func (l *launch) dialAhead(ctx context.Context, g *grant.Grant) error {
+	if l.own != nil {
+		return l.keep.BeginAs(ctx, l.own)
+	}
+	return l.keep.Begin(ctx, g)
 }
 
 // afresh requests the grant. What is left of the requester's session before, whose
@@ -228,8 +260,25 @@ func (l *launch) afresh(ctx context.Context) (grant.Case, error) {
 	return l.eng.Request(ctx, l.ask)
 }
 
+// elevated logs in as the account that the grant has elevated.
+func (l *launch) elevated(ctx context.Context, c *grant.Case) error {
+	if l.own.User != c.Grant.Account {
+		return usagef("the grant elevates account %s, and the login at hand is that of %s", c.Grant.Account, l.own.User)
+	}
+	if err := l.keep.BeginAs(ctx, l.own); err != nil {
+		return err
+	}
+	return l.keep.UseOwn(ctx)
+}
+
 // session logs in, unless the creation did, and runs the shell to its end.
 func (l *launch) session(ctx context.Context, c *grant.Case) (int, error) {
+	if l.own != nil {
+		if err := l.elevated(ctx, c); err != nil {
+			return exitFailed, err
+		}
+		return l.sit(ctx, c, nil)
+	}
 	_, s, err := l.eng.Collect(context.WithoutCancel(ctx), c.Grant.ID, l.ask.Caller)
 	if err != nil {
 		return exitFailed, err
@@ -241,8 +290,13 @@ func (l *launch) session(ctx context.Context, c *grant.Case) (int, error) {
 	if err := l.keep.Use(ctx, &c.Grant, login); err != nil {
 		return exitFailed, err
 	}
+	return l.sit(ctx, c, s.Mask())
+}
+
+// sit says that all is ready, and runs the shell.
+func (l *launch) sit(ctx context.Context, c *grant.Case, mask *secret.Mask) (int, error) {
 	l.app.say("%s on %s until %s, ready after %s", c.Grant.Account, c.Grant.Device, l.app.when(c.Grant.Expires), short(l.app.now().Sub(l.began)))
-	return l.attach(ctx, c, s.Mask())
+	return l.attach(ctx, c, mask)
 }
 
 // over ends the grant after its session, and removes the account.
@@ -266,6 +320,8 @@ func (l *launch) over(ctx context.Context, c grant.Case, status int, cause error
 	switch {
 	case err != nil:
 		a.warn("the account is not removed yet, runner serve or runner sweep goes on: %s", problem(err))
+	case ended.Grant.State.Final() && !c.Grant.Creates:
+		a.say("session ended after %s, account %s on %s is as it was", short(a.now().Sub(c.Grant.Activated)), c.Grant.Account, c.Grant.Device)
 	case ended.Grant.State.Final():
 		a.say("session ended after %s, account %s is removed from %s", short(a.now().Sub(c.Grant.Activated)), c.Grant.Account, c.Grant.Device)
 	default:

@@ -98,7 +98,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 type machines struct{}
 
 // machine NAME FILE: start a throw-away machine that ends with the script, and
-// write its inventory, device and credential.
+// write its inventory, device and credential. $KEY is the key of its accounts.
 func machine(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: machine NAME FILE")
@@ -112,6 +112,7 @@ func machine(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	ts.Value(machines{}).(map[string]*lab.Machine)[args[0]] = m
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(labYAML(m)), 0o600))
+	ts.Setenv("KEY", m.KeyFile())
 }
 
 // database NAME: set $NAME to the URL of an empty database.

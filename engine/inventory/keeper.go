@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -134,6 +135,9 @@ func (l *loader) given(c *Credential, at *lang.Node, name string, value any) {
 // jit_settings they are what jit says, in the same words.
 func (s *Set) Record(c *Credential) jit.Record {
 	r := jit.Record{Name: c.Name, Policy: c.JIT.Policy, SupplyHost: c.SupplyHost, SupplyUser: c.SupplyUser, Linked: c.Linked, LinkedUID: c.Linked, Missing: c.JIT.Missing}
+	if c.JIT.OwnCredential && r.Linked == "" { // the account's own login is this credential's
+		r.Linked, r.LinkedUID = c.Name, cmp.Or(c.RecordUID, c.Name)
+	}
 	if to := s.Credentials[c.Linked]; to != nil && to.RecordUID != "" {
 		r.LinkedUID = to.RecordUID
 	}
