@@ -63,8 +63,8 @@ bench: root deps build ## micro-benchmarks, then runner against the floor and, i
 	$(GO) run ./testdata/bench/compare -launch
 
 .PHONY: soak
-soak: deps/test ## 100,000 simulated histories, 20,000 of overlapping grants, 500 kills of real processes, then the tests again in random order for SOAKTIME (10m)
-	SIM_SEED=$$(date +%s) SIM_HISTORIES=100000 SIM_OVERLAPS=20000 $(GO) test -run '^Test(Histories|Overlaps)$$' -timeout 2h ./engine/sim
+soak: deps/test ## 100,000 simulated histories, 20,000 each of overlapping grants and of scans, 500 kills of real processes, then the tests again in random order for SOAKTIME (10m)
+	SIM_SEED=$$(date +%s) SIM_HISTORIES=100000 SIM_OVERLAPS=20000 SIM_SCANS=20000 $(GO) test -run '^Test(Histories|Overlaps|Scans)$$' -timeout 2h ./engine/sim
 	STORM_KILLS=500 $(GO) test -v -run '^TestKilledProcesses' -timeout 2h ./cmd/runner
 	@end=$$(( $$(date +%s) + $$(echo $(SOAKTIME) | sed 's/h/*3600/; s/m/*60/; s/s//') )); \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \

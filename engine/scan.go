@@ -135,12 +135,21 @@ func (e *Engine) lookBy(device, credential string) (*inventory.Credential, error
 		return nil, &InputError{Reason: fmt.Sprintf("there is no device %q", device)}
 	}
 	var best *inventory.Credential
+	rank := func(c *inventory.Credential) int { // one that makes accounts knows how to remove them
+		switch {
+		case c == nil || !c.JIT.Enabled:
+			return 0
+		case c.JIT.Creates():
+			return 2
+		}
+		return 1
+	}
 	for _, name := range slices.Sorted(maps.Keys(e.Inventory.Credentials)) {
 		c := e.Inventory.Credentials[name]
 		if c.Device != device || credential != "" && name != credential {
 			continue
 		}
-		if best == nil || !best.JIT.Enabled && c.JIT.Enabled {
+		if best == nil || rank(c) > rank(best) {
 			best = c
 		}
 	}

@@ -65,6 +65,7 @@ var bodies = map[string]func(*call){
 	"surface":  (*call).surface, "user": (*call).user, "user_info": (*call).userInfo, "password": (*call).password,
 	"group_member": (*call).groupMember, "authorized_key": (*call).authorizedKey, "sudoers": (*call).sudoers,
 	"kill_sessions": (*call).killSessions, "user_leftovers": (*call).userLeftovers,
+	"marks": (*call).marks,
 }
 
 func (c *call) surface() {
@@ -418,8 +419,8 @@ func (c *call) sudoers() {
 		return
 	}
 	until, text := c.moment("not_after", false), strings.Join(c.list("rules"), "\n")
-	if c.changed = r == nil || r.text != text || !r.until.Equal(until); c.changed && c.apply() && !c.half && c.rc == 0 {
-		m.sudoers[file] = &rule{account: c.args["user"], text: text, until: until, owner: c.scope}
+	if c.changed = r == nil || r.text != text || r.note != c.args["comment"] || !r.until.Equal(until); c.changed && c.apply() && !c.half && c.rc == 0 {
+		m.sudoers[file] = &rule{account: c.args["user"], text: text, until: until, owner: c.scope, note: c.args["comment"]}
 		say()
 	}
 }

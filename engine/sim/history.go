@@ -170,9 +170,11 @@ func (w *World) trouble(rng *rand.Rand) {
 		case what == 14 && rng.IntN(3) == 0:
 			w.note("somebody deletes %s of %s on %s", account, owner, name)
 			m.Drop(account)
+			w.strip(owner)
 		case what == 15 && rng.IntN(3) == 0:
 			w.note("somebody gives the name %s of %s on %s to another account", account, owner, name)
 			w.touch(owner)
+			w.strip(owner)
 			m.Seize(account, 5000+int64(rng.IntN(100)))
 		}
 	}
@@ -183,6 +185,16 @@ func (w *World) touch(owner string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.taken[owner] = true
+}
+
+// strip notes that what a snapshot brought back bears no mark any more: its account
+// was deleted by hand, and nothing tells whose the rest is.
+func (w *World) strip(owner string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, back := w.bare[owner]; back {
+		w.bare[owner] = true
+	}
 }
 
 // set sets a switch for a while.
@@ -265,7 +277,7 @@ func (w *World) verdict() []string {
 		known[g.ID] = true
 		left := w.machines[g.Device].traces(g.ID, g.Account, g.UID)
 		switch {
-		case g.State.Final() && len(left) > 0:
+		case g.State.Final() && len(left) > 0 && !w.bare[g.ID]:
 			out = append(out, fmt.Sprintf("%s is %s and this is left on %s: %v", g.ID, g.State, g.Device, left))
 		case !g.State.Final() && !w.taken[g.ID]:
 			out = append(out, fmt.Sprintf("%s is still %s: %s", g.ID, g.State, w.why(&cs[i])))
@@ -283,6 +295,11 @@ func (w *World) verdict() []string {
 		for n, a := range w.machines[name].Accounts() {
 			if !known[a.Owner] {
 				out = append(out, fmt.Sprintf("account %s on %s belongs to no grant (%s)", n, name, a.Owner))
+			}
+		}
+		for n := range strangers {
+			if w.strange && w.machines[name].accounts[n] == nil {
+				out = append(out, fmt.Sprintf("account %s on %s is gone, which only looked like ours", n, name))
 			}
 		}
 		for _, n := range []string{"jitadm", "erin"} {

@@ -44,6 +44,7 @@ type rule struct {
 	text    string
 	until   time.Time
 	owner   string
+	note    string // its mark
 }
 
 // Machine is a simulated device: account databases, homes, files, processes, a

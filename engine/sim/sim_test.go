@@ -68,6 +68,14 @@ func TestOverlaps(t *testing.T) {
 	each(t, number(t, "SIM_OVERLAPS", 1000), (*sim.World).Overlap)
 }
 
+// Scans of devices that hold accounts which the store has lost, and strangers, end
+// with all of ours removed and all strangers there, and nothing is taken over that
+// nobody was asked about. SIM_SCANS says how many histories.
+func TestScans(t *testing.T) {
+	t.Parallel()
+	each(t, number(t, "SIM_SCANS", 150), (*sim.World).Scans)
+}
+
 // each runs histories side by side, and tells of the first in which something is wrong.
 func each(t *testing.T, n int, history func(*sim.World) []string) {
 	t.Helper()

@@ -206,24 +206,26 @@ type World struct {
 	shaky    bool // the network is slow and often lost for seconds, when much is under way
 	machines map[string]*Machine
 
-	mu    sync.Mutex
-	procs int
-	alive map[*Proc]bool
-	down  map[string]bool // devices that the network does not reach
-	slow  bool            // devices take seconds for a step
-	full  bool            // the disk of the store
-	log   []string        // what was done, for people
-	wrong []string        // what must never happen and did
-	given map[string]int  // how often the secret of a grant was handed out
-	end   time.Time       // of the time in which things happen
-	taken map[string]bool // accounts that people touched by hand
+	mu      sync.Mutex
+	procs   int
+	alive   map[*Proc]bool
+	down    map[string]bool // devices that the network does not reach
+	slow    bool            // devices take seconds for a step
+	full    bool            // the disk of the store
+	log     []string        // what was done, for people
+	wrong   []string        // what must never happen and did
+	given   map[string]int  // how often the secret of a grant was handed out
+	end     time.Time       // of the time in which things happen
+	taken   map[string]bool // accounts that people touched by hand
+	strange bool            // there are accounts that only look like ours
+	bare    map[string]bool // grants whose account a snapshot brought back; true: and somebody took that away
 }
 
 // NewWorld returns the world of a seed.
 func NewWorld(seed uint64, kit *Kit, s Store, bug Bug) *World {
 	w := &World{
 		seed: seed, kit: *kit, bug: bug, machines: map[string]*Machine{}, alive: map[*Proc]bool{}, down: map[string]bool{},
-		given: map[string]int{}, taken: map[string]bool{},
+		given: map[string]int{}, taken: map[string]bool{}, bare: map[string]bool{},
 	}
 	w.store, w.leases = &watch{Store: s, w: w}, s.Leases() && seed%2 == 0
 	w.shaky = seed%4 == 1
@@ -439,7 +441,8 @@ func (s *watch) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot
 	}
 	s.w.checkCase(&c)
 	open, cerr := s.Cases(context.WithoutCancel(ctx), grant.Filter{Requester: c.Grant.Requester, Credential: c.Grant.Credential, States: openStates})
-	if cerr == nil && len(open) > 1 {
+	open = slices.DeleteFunc(open, func(c grant.Case) bool { return c.Grant.Origin != "" }) // found on a device
+	if cerr == nil && c.Grant.Origin == "" && len(open) > 1 {
 		s.w.bad("%s holds %d grants of %s at once", c.Grant.Requester, len(open), c.Grant.Credential)
 	}
 	return nil
@@ -478,7 +481,7 @@ func (w *World) checkCase(c *grant.Case) {
 	case g.State == grant.Removed && !g.Receipt.Empty():
 		w.bad("%s is removed with the receipt %+v", g.ID, g.Receipt)
 	}
-	if g.State.Final() {
+	if g.State.Final() && g.State != grant.Gone {
 		for name, a := range w.machines[g.Device].Accounts() {
 			if a.Owner == g.ID {
 				w.bad("%s is %s and its account %s is on %s", g.ID, g.State, name, g.Device)
