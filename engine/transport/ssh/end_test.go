@@ -217,6 +217,30 @@ func wait(t *testing.T, m *lab.Machine, cond string) {
 	}
 }
 
+// What a takeover tells comes after the guard that let it begin, also in order.
+func TestATakeoverBehindAGuardTellsWhatItFound(t *testing.T) {
+	t.Parallel()
+	m := machine(t, "")
+	c := connTo(t, dialer(t), config(t, m, "root"))
+	if _, err := m.Shell(t.Context(), `mkdir -p -m 700 /run/runner; umask 077; printf 'P - - - -\nB 1\n' >/run/runner/g-1.x-1`); err != nil {
+		t.Fatal(err)
+	}
+	r := record{}
+	err := c.Run(t.Context(), transport.Batch{ID: "x-2", Scope: "g-1", Takeover: true, Guarded: true, Steps: []transport.Step{
+		sh(1, "echo mine; _out k v"), sh(2, "echo done"),
+	}}, r.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, ok := r.fact(-1, "progress.x-1")
+	if got := r.trace(); !ok || told != "P - - - -\nB 1\n" || got != "B1; F1 k=v; E1 rc=0; F-1 progress.x-1=P - - - -\nB 1\n; B2; E2 rc=0" {
+		t.Errorf("told %q in %q", told, got)
+	}
+	if left, err := m.Shell(t.Context(), "ls -A /run/runner"); err != nil || left != "" {
+		t.Errorf("left: %q, %v", left, err)
+	}
+}
+
 // The connection is cut while step 2 runs. What the device did is in its file.
 func TestLostConnection(t *testing.T) {
 	t.Parallel()

@@ -180,6 +180,8 @@ __v=$__v$__y$__nl
 done <"$1"
 }
 __take() {
+[ -z "$__e" ] || { _put "$__e" && { [ -z "$__two" ] || _put "$__e" >&2; }; } || __gone
+__e=
 __dir || return 0
 for __f in "$__pd/$1".*; do
 [ -f "$__f" ] && [ ! -h "$__f" ] && [ "$__f" != "$__pf" ] || continue
