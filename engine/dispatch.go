@@ -288,11 +288,15 @@ func (d *dispatcher) count(r *running, n int) {
 func (d *dispatcher) await(ctx context.Context, nap time.Duration) bool {
 	t := time.NewTimer(nap)
 	defer t.Stop()
+	wake := d.e.Wake
+	if d.load.all >= d.shares.all {
+		wake = nil // whoever has room is to hear it
+	}
 	select {
 	case <-ctx.Done():
 		return false
 	case <-t.C:
-	case <-d.e.Wake:
+	case <-wake:
 		d.looked = time.Time{}
 	case ev := <-d.events:
 		d.heard(ev)

@@ -143,7 +143,8 @@ type Engine struct {
 	Progress func(Progress)
 	// Pinned keeps templates that were read from what grants pinned. nil: none are.
 	Pinned *Pinned
-	// Wake has Serve look for work at once. nil: it finds out within a second.
+	// Wake has Serve look for work at once; without room it does not receive. nil:
+	// it finds out within a second.
 	Wake <-chan struct{}
 	// Until is the moment, of the clock of time.Now, up to which the lease of a node
 	// of this process surely holds; one that has passed when it is none any more.

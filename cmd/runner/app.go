@@ -157,6 +157,7 @@ func (a *app) removing(ctx context.Context) (*engine.Engine, error) {
 		if err := a.key.sameKey(ctx, s); err != nil {
 			return nil, err
 		}
+		e.Until = s.Until
 	}
 	if a.node == nil {
 		if a.node, err = s.Join(ctx, nodeName()); err != nil {

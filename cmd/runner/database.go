@@ -11,6 +11,7 @@ import (
 	"runner/engine/secret/seal"
 	"runner/engine/secret/source"
 	"runner/engine/store"
+	"runner/engine/store/bell"
 )
 
 // database is where runner.yaml says that the store is: a PostgreSQL that machines
@@ -71,7 +72,11 @@ func (a *app) openStore(ctx context.Context) (*store.Store, error) {
 	if a.env("PGPASSWORD") != "" {
 		return nil, usagef("PGPASSWORD is set, where other programs can read it: put the password into a file of mode 0600, and into runner.yaml database: {secret_from: {file: FILE}}")
 	}
-	p := store.Postgres{URL: w.database.url}
+	bells, err := bell.New()
+	if err != nil {
+		return nil, err
+	}
+	p := store.Postgres{URL: w.database.url, Bell: bells}
 	if w.database.secret.File != "" || len(w.database.secret.Command) > 0 {
 		if p.Password, err = source.Read(ctx, w.database.secret); err != nil {
 			return nil, fmt.Errorf("the password of the database: %w", err)

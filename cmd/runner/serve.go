@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,19 +73,17 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 		defer wait()
 		a.say("metrics at http://%s/metrics", where)
 	}
-	marking := make(chan struct{})
-	go func() {
-		defer close(marking)
-		for {
-			if err := s.Mark(ctx, markServed, a.now()); err != nil && ctx.Err() == nil {
-				a.log.Error("cannot note that somebody serves", slog.Any("error", err))
+	var beside sync.WaitGroup
+	if wake := make(chan struct{}); s.Shared() {
+		e.Wake = wake
+		beside.Go(func() { a.hearBells(ctx, s, wake) })
+	} else {
+		beside.Go(func() {
+			for ok := true; ok; ok = pause(ctx, sweepEvery) == nil {
+				a.everyMinute(ctx, s)
 			}
-			a.logOverdue(ctx, s)
-			if pause(ctx, sweepEvery) != nil {
-				return
-			}
-		}
-	}()
+		})
+	}
 	a.say("serving %s as %s, %d jobs at once", a.ws.abs, e.Node, parallel)
 	for {
 		if err = a.serveAsNode(ctx, e, parallel, grace); !errors.Is(err, grant.ErrLeaseLost) {
@@ -99,7 +98,7 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 		a.say("serving on as %s", e.Node)
 	}
 	stop()
-	<-marking
+	beside.Wait()
 	a.say("stopped")
 	return err
 }
@@ -114,6 +113,35 @@ func (a *app) logOverdue(ctx context.Context, s *store.Store) {
 		c := &cases[0]
 		a.log.Warn("removals are overdue", slog.Int("removals", total), slog.Duration("longest", c.Overdue(a.now()).Round(time.Second)),
 			slog.String("grant", c.Grant.ID), slog.String("device", c.Grant.Device), slog.String("blocked_by", c.Removal().BlockedBy))
+	}
+}
+
+// everyMinute notes that somebody serves, and says what is overdue.
+func (a *app) everyMinute(ctx context.Context, s *store.Store) {
+	if err := s.Mark(ctx, markServed, a.now()); err != nil && ctx.Err() == nil {
+		a.log.Error("cannot note that somebody serves", slog.Any("error", err))
+	}
+	a.logOverdue(ctx, s)
+}
+
+// hearBells has this machine woken when there may be work, and does its share of
+// what one of the machines has to do, until ctx ends. Without, it looks by itself.
+func (a *app) hearBells(ctx context.Context, s *store.Store, wake chan<- struct{}) {
+	a.everyMinute(ctx, s)                // that somebody serves is known before a leader is elected
+	log := slog.New(slog.DiscardHandler) // what it says of a database that is away, others say as well
+	if a.flags.verbose {
+		log = a.log
+	}
+	h := store.Hearing{Node: nodeName(), Log: log, Wake: wake, Chores: []store.Chore{
+		{Name: markServed, Every: sweepEvery, Do: func(ctx context.Context) error { a.everyMinute(ctx, s); return nil }},
+	}}
+	for {
+		if err := s.Hear(ctx, h); err != nil && ctx.Err() == nil {
+			a.log.Warn("no bells are heard", slog.Any("error", err))
+		}
+		if pause(ctx, 5*time.Second) != nil {
+			return
+		}
 	}
 }
 

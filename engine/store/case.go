@@ -47,7 +47,7 @@ func (s *Store) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot
 		return fmt.Errorf("store: create grant: %w", err)
 	}
 	n := normalCase(c)
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.ringTx(ctx, func(tx *sql.Tx) error {
 		if err := noConflict(ctx, tx, &n.Grant); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (s *Store) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot
 			}
 		}
 		return appendAudit(ctx, tx, normalEvents(&c))
-	})
+	}, func() bool { return s.becameReady(nil, n.Jobs) })
 	return s.main.explain("create grant "+c.Grant.ID, err)
 }
 
@@ -223,17 +223,17 @@ func loadCase(ctx context.Context, tx *sql.Tx, id string) (c grant.Case, err err
 // grant does or as many as may by its login, and *grant.ConflictError as Create does.
 func (s *Store) Change(ctx context.Context, grantID string, fn func(*grant.Case) error) error {
 	var theirs error
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
-		was, err := loadCase(ctx, tx, grantID)
-		if err != nil {
+	var was, is grant.Case
+	err := s.main.ringTx(ctx, func(tx *sql.Tx) (err error) {
+		if was, err = loadCase(ctx, tx, grantID); err != nil {
 			return err
 		}
-		is := normalCase(was)
+		is = normalCase(was)
 		if theirs = fn(&is); theirs != nil {
 			return theirs
 		}
 		return saveCase(ctx, tx, &was, &is)
-	})
+	}, func() bool { return s.becameReady(was.Jobs, is.Jobs) })
 	if theirs != nil {
 		return theirs
 	}

@@ -65,11 +65,15 @@ func (s *Store) BareTx(ctx context.Context, n int) error {
 
 // HoldWriteLock keeps every other writer out until release is called.
 func (s *Store) HoldWriteLock(ctx context.Context) (release func() error, err error) {
-	tx, err := s.main.begin(ctx)
+	c, err := s.main.write.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return tx.Rollback, nil
+	tx, err := s.main.begin(ctx, c)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return func() error { return errors.Join(tx.Rollback(), c.Close()) }, nil
 }
 
 // MakeFirst makes a store as the first version left it.

@@ -27,6 +27,8 @@ type Postgres struct {
 	// Password is for servers that ask for one. Without it, the password file of
 	// libpq (~/.pgpass) or a certificate is used.
 	Password secret.Value
+	// Bell wakes workers of other machines. nil: they look once a second.
+	Bell Bell
 	// Lease is how long a node lives after it was last heard of. 0: [LeaseTTL].
 	Lease time.Duration
 }

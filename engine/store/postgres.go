@@ -48,9 +48,13 @@ func OpenPostgres(ctx context.Context, p Postgres) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	s := &Store{main: openFiles(cfg, schemaMain, lockWrite), logs: openFiles(cfg, schemaLogs, lockLogs)}
+	s := &Store{cfg: cfg, main: openFiles(cfg, schemaMain, lockWrite), logs: openFiles(cfg, schemaLogs, lockLogs)}
+	s.main.bell = p.Bell
 	s.leases = &leases{db: openPool(cfg, schemaMain, 1), ttl: p.lease()}
 	err = errors.Join(s.main.upToDate(ctx, schemaMain, "migrations/runner"), s.logs.upToDate(ctx, schemaLogs, "migrations/logs"))
+	if err == nil {
+		err = s.main.hang(ctx, cfg)
+	}
 	if err == nil {
 		err = s.main.explain("open", s.leases.ask(ctx))
 	}

@@ -30,6 +30,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/jackc/pgx/v5"
+
 	"runner/engine/grant"
 )
 
@@ -40,6 +42,7 @@ type Store struct {
 	main   file // runner.db
 	logs   file // logs.db
 	leases *leases
+	cfg    *pgx.ConnConfig // of PostgreSQL
 }
 
 // file is one database: a connection that writes and some that read.
@@ -49,6 +52,7 @@ type file struct {
 	is          fs.FileInfo // the file that was opened; nil when shared
 	shared      bool        // with other machines: PostgreSQL
 	lock        int64       // there: the key of the lock that keeps other writers out
+	bell        Bell        // and what wakes workers; nil: nothing
 }
 
 // Open opens the store in dir, creates it where there is none (mode 0700) and

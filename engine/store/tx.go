@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // errHeld says that another process writes and did not end within a statement's time.
@@ -16,27 +18,44 @@ var errHeld = errors.New("another process writes")
 // that nothing changes between what fn reads and what it writes. It waits for
 // the lock until ctx ends. fn runs at most once.
 func (f file) writeTx(ctx context.Context, fn func(*sql.Tx) error) error {
-	var tx *sql.Tx
+	return f.ringTx(ctx, fn, func() bool { return false })
+}
+
+// ringTx is writeTx that also has workers woken, if ring says so after fn.
+func (f file) ringTx(ctx context.Context, fn func(*sql.Tx) error, ring func() bool) error {
+	var (
+		c  *sql.Conn
+		tx *sql.Tx
+	)
 	err := retry(ctx, away, func() (err error) {
-		tx, err = f.begin(ctx)
-		return err
+		if c, err = f.write.Conn(ctx); err != nil {
+			return err
+		}
+		if tx, err = f.begin(ctx, c); err != nil {
+			return errors.Join(err, c.Close())
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	if err := fn(tx); err != nil {
+	defer func() { _, _ = tx.Rollback(), c.Close() }() // the first does nothing after Commit
+	err = fn(tx)
+	if err == nil && f.bell != nil && ring() {
+		err = native(c, func(pc *pgx.Conn) error { return f.bell.Ring(ctx, pc) })
+	}
+	if err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
 // begin starts a transaction and takes the write lock.
-func (f file) begin(ctx context.Context) (*sql.Tx, error) {
+func (f file) begin(ctx context.Context, c *sql.Conn) (*sql.Tx, error) {
 	if err := f.there(); err != nil {
 		return nil, err
 	}
-	tx, err := f.write.BeginTx(ctx, nil)
+	tx, err := c.BeginTx(ctx, nil)
 	if err != nil || !f.shared {
 		return tx, err
 	}
