@@ -142,7 +142,8 @@ func (m *Memory) canSave(jobs, was []grant.Job) error {
 		}
 	}
 	for i := range jobs {
-		if j := &jobs[i]; j.State == grant.Running && j.LoginLimit > 0 && logins[j.Login] >= j.LoginLimit {
+		j := &jobs[i]
+		if j.State == grant.Running && j.LoginLimit > 0 && logins[j.Login] >= j.LoginLimit && !slices.Contains(was, *j) {
 			busy = true
 		}
 	}
