@@ -130,6 +130,12 @@ func (w *writer) step(in string) {
 		w.line(in, "  assert: {that: ['(%s) or %t']}", strings.ReplaceAll(w.condition(1), "'", "''"), w.chance(80))
 		return
 	case 2:
+		if w.chance(30) && !strings.Contains(own, "()") {
+			own += in + "  loop: " + pick(w, "[1, 2]", "[]", "[3]", "['{{ params.name | len }}', 1]") + "\n" + in + fmt.Sprintf("  register: f%d\n", n)
+			w.b.WriteString(own)
+			w.line(in, "  include: {file: common/pair.yaml, params: {text: '{{ item }}-{{ params.name }}', n: !expr '%d000 + int(item)'}}", n)
+			return
+		}
 		w.b.WriteString(own)
 		w.line(in, "  include: {file: common/pair.yaml, params: {text: '%s', n: %d}}", w.value(), n)
 		return

@@ -200,7 +200,7 @@ func Do(ctx context.Context, r Run) (*Result, error) {
 
 // newRun is r before its first step.
 func newRun(r Run) *run {
-	x := &run{Run: r, batch: 0, res: &Result{Calls: map[string]map[string]any{}, Env: lang.Env{}}, taken: map[string]bool{}}
+	x := &run{Run: r, batch: 0, res: &Result{Calls: map[string]map[string]any{}, Env: lang.Env{}}, taken: map[string]bool{}, begun: map[int]bool{}}
 	maps.Copy(x.res.Env, r.Env)
 	x.scope = x.res.Env
 	if x.Timeout == 0 {

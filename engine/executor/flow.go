@@ -37,8 +37,8 @@ type run struct {
 	would      bool // check mode: a step would have changed something
 	seq        int  // of the next change
 	tail       []*item
-	played     []*round // of all loops so far
-	begun      int      // the last loop that began
+	played     []*round     // of all loops so far
+	begun      map[int]bool // loops that began
 	watch      module.Watch
 	lost       error // the connection is gone: what needs the device does not run any more
 	view       *view // not nil: nothing is sent, what would be is noted
@@ -244,7 +244,10 @@ func stops(err error) bool {
 // alone runs a block, or a step that is decided or done on the controller.
 func (x *run) alone(ctx context.Context, st *template.Step, failure error) error {
 	defer x.in(st)()
-	if st.Loop != nil {
+	switch {
+	case st.Loop != nil && st.Include != nil:
+		return x.loopFile(ctx, st)
+	case st.Loop != nil:
 		return x.loop(ctx, st)
 	}
 	if x.view != nil {
@@ -354,6 +357,9 @@ func (x *run) skip(st *template.Step, reason string) {
 func (x *run) finish(st *template.Step, r StepResult) {
 	if round := x.roundOf(r.N); round != nil {
 		round.result = &r
+		if st.Register != "" { // within a file that is included for each element
+			x.scopeOf(st)[st.Register] = r.Values
+		}
 		return
 	}
 	if i := slices.IndexFunc(x.res.Steps, func(o StepResult) bool { return o.N == r.N }); i >= 0 {
@@ -386,7 +392,7 @@ func (x *run) broken(st *template.Step, msg string) error {
 	if st.OnError == "continue" {
 		return nil
 	}
-	return &StepError{N: n, Total: x.total, Name: name, Msg: msg, Sent: x.res.Sent}
+	return &StepError{N: x.stepOf(n), Total: x.total, Name: name, Msg: msg, Sent: x.res.Sent}
 }
 
 // control runs a step that needs no device.
@@ -413,7 +419,7 @@ func (x *run) control(ctx context.Context, st *template.Step, env lang.Env) erro
 	maps.Copy(r.Values, out.Outputs)
 	x.finish(st, r)
 	if r.Status == Failed && st.OnError != "continue" {
-		return &StepError{N: n, Total: x.total, Name: st.Name, Msg: r.Message, Sent: x.res.Sent}
+		return &StepError{N: x.stepOf(n), Total: x.total, Name: st.Name, Msg: r.Message, Sent: x.res.Sent}
 	}
 	return nil
 }

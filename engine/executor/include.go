@@ -84,7 +84,7 @@ func (x *run) scopeOf(st *template.Step) lang.Env {
 // spliced reports whether the steps of a file can go where it is included: they
 // join the batches around them then.
 func (x *run) spliced(st *template.Step, pend []*item) bool {
-	if st.Include == nil || st.When != nil || st.Register != "" || st.OnError == "continue" {
+	if st.Include == nil || st.Loop != nil || st.When != nil || st.Register != "" || st.OnError == "continue" {
 		return false
 	}
 	defer x.in(st)()
@@ -141,7 +141,7 @@ func (x *run) cannot(st *template.Step, err error) error {
 		x.Observe.Note(0, "continuing: "+st.Name+": "+err.Error())
 		return nil
 	}
-	return &StepError{N: x.num[first(st.Block)], Total: x.total, Name: st.Name, Msg: err.Error(), Sent: x.res.Sent}
+	return &StepError{N: x.stepOf(x.num[first(st.Block)]), Total: x.total, Name: st.Name, Msg: err.Error(), Sent: x.res.Sent}
 }
 
 // first returns the first module call of steps.
@@ -189,7 +189,9 @@ func (x *run) include(ctx context.Context, st *template.Step) error {
 // came is the result of an included file before its outputs are computed.
 func (x *run) came(st *template.Step, status Status) map[string]any {
 	r := StepResult{Name: st.Name, Status: status}
-	if status == OK && slices.ContainsFunc(x.res.Steps, func(s StepResult) bool { return s.Status == Changed && x.within(st, s.N) }) {
+	changed := func(s *StepResult, n int) bool { return s != nil && s.Status == Changed && x.within(st, n) }
+	if status == OK && (slices.ContainsFunc(x.res.Steps, func(s StepResult) bool { return changed(&s, s.N) }) ||
+		slices.ContainsFunc(x.played, func(p *round) bool { return changed(p.result, x.num[p.Step]) })) {
 		r.Status = Changed
 	}
 	if status != Skipped {
@@ -227,7 +229,7 @@ func (x *run) handOn(st *template.Step) error {
 	if failed == nil {
 		return nil
 	}
-	return &StepError{N: x.num[first(st.Block)], Total: x.total, Name: st.Name, Msg: failed.Error(), Sent: x.res.Sent}
+	return &StepError{N: x.stepOf(x.num[first(st.Block)]), Total: x.total, Name: st.Name, Msg: failed.Error(), Sent: x.res.Sent}
 }
 
 // explainInclude stands in for include.

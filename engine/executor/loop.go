@@ -94,13 +94,12 @@ func (x *run) play(ctx context.Context, st *template.Step, rounds []*round) erro
 	return flush()
 }
 
-// rounds evaluates the list and makes a round for each element.
-func (x *run) rounds(st *template.Step) ([]*round, error) {
+// elements evaluates the list.
+func (x *run) elements(st *template.Step) (elements []any, err error) {
 	v, err := st.Loop.Over.Eval(x.env(nil))
 	if err != nil {
 		return nil, err
 	}
-	var elements []any
 	switch l := v.(type) {
 	case []string:
 		for _, s := range l {
@@ -113,6 +112,15 @@ func (x *run) rounds(st *template.Step) ([]*round, error) {
 	}
 	if len(elements) > template.MaxLoop {
 		return nil, fmt.Errorf("the list has %d elements; a loop goes over at most %d", len(elements), template.MaxLoop)
+	}
+	return elements, nil
+}
+
+// rounds evaluates the list and makes a round for each element.
+func (x *run) rounds(st *template.Step) ([]*round, error) {
+	elements, err := x.elements(st)
+	if err != nil {
+		return nil, err
 	}
 	rounds := make([]*round, len(elements))
 	for i, e := range elements {
@@ -156,8 +164,8 @@ func (x *run) roundOf(n int) *round {
 
 // stepOf returns the number of the template's step that n is of.
 func (x *run) stepOf(n int) int {
-	if r := x.roundOf(n); r != nil {
-		return r.of
+	for r := x.roundOf(n); r != nil; r = x.roundOf(n) {
+		n = r.of
 	}
 	return n
 }
@@ -167,13 +175,14 @@ func (x *run) stepOf(n int) int {
 func (x *run) in(st *template.Step) func() {
 	leave := x.enter(x.frames[st])
 	r := x.roundOf(x.num[st])
-	if r != nil {
+	named := r != nil && r.name != ""
+	if named {
 		x.scope[r.name] = r.element
 	}
 	without := x.with(st)
 	return func() {
 		without()
-		if r != nil {
+		if named {
 			delete(x.scope, r.name)
 		}
 		leave()
@@ -241,15 +250,20 @@ func tally(count map[Status]int) string {
 
 // began tells the observer that a step, or a round of one, has begun.
 func (x *run) began(n int, name string, at time.Time) {
-	if r := x.roundOf(n); r != nil {
-		if n = r.of; x.begun != n {
-			x.begun = n
-			x.Observe.Began(n, strings.TrimSuffix(name, " ("+r.label+")"), at)
-		}
-		x.Observe.Note(n, "for "+r.label)
+	var labels []string
+	for r := x.roundOf(n); r != nil; r = x.roundOf(n) {
+		n, name = r.of, strings.TrimSuffix(name, " ("+r.label+")")
+		labels = append([]string{r.label}, labels...)
+	}
+	if labels == nil {
+		x.Observe.Began(n, name, at)
 		return
 	}
-	x.Observe.Began(n, name, at)
+	if !x.begun[n] {
+		x.begun[n] = true
+		x.Observe.Began(n, name, at)
+	}
+	x.Observe.Note(n, "for "+strings.Join(labels, ", "))
 }
 
 // explainLoop plans the rounds of a loop.
@@ -286,17 +300,12 @@ func (x *run) explainRounds(st *template.Step, rounds []*round) {
 		where = OnRunner
 	}
 	s := x.planned(st, where)
-	s.Why = "for each of " + st.Loop.Over.Text()
-	var labels []string
+	s.Why = "for each of " + x.over(st)
 	for _, r := range rounds {
-		labels = append(labels, r.label)
 		if p := x.view.steps[x.num[r.Step]]; p != nil {
 			s.Batch, s.Conditions, s.Args = p.Batch, p.Conditions, p.Args
 			s.Objects = append(s.Objects, p.Objects...)
 		}
-	}
-	if len(labels) > 0 {
-		s.Why += ": " + strings.Join(labels, ", ")
 	}
 	if st.Register != "" {
 		x.view.unknown[x.placeOf(st)+st.Register] = true

@@ -56,7 +56,7 @@ func (x *run) plan(st *template.Step, pend []*item) (*item, bool, error) {
 func (x *run) planStep(st *template.Step, pend []*item) (*item, bool, error) {
 	defer x.in(st)()
 	it := &item{n: x.num[st], st: st, module: st.Module, name: st.Name, account: x.accountOf(st)}
-	if it.n < x.FromStep {
+	if x.stepOf(it.n) < x.FromStep {
 		x.skip(st, fmt.Sprintf("before step %d", x.FromStep))
 		return nil, true, nil
 	}

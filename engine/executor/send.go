@@ -286,7 +286,7 @@ func (x *run) checked(it *item, r StepResult) StepResult {
 }
 
 func (x *run) failed(r StepResult) *StepError {
-	return &StepError{N: r.N, Total: x.total, Name: r.Name, Msg: r.Message, RC: r.RC, TimedOut: r.TimedOut, Sent: x.res.Sent}
+	return &StepError{N: x.stepOf(r.N), Total: x.total, Name: r.Name, Msg: r.Message, RC: r.RC, TimedOut: r.TimedOut, Sent: x.res.Sent}
 }
 
 // result says what became of a step.

@@ -138,7 +138,10 @@ type included struct {
 func (l *loader) include(f *lang.Fields, s *Step, sec *section, guarded guard) {
 	s.Name = f.NeedString("name", "Say who may come in")
 	l.register(f, s, sec)
+	outer := sec
+	sec = sec.with(l.loop(f, s, sec.scope, guarded))
 	guarded = l.frame(f, s, sec, guarded)
+	l.loopable(f, s)
 	s.Include = &Include{}
 	i := l.Map(f.Take("include"), "include of "+f.What).By(&includeTable, "")
 	file := i.Need("file", "common/message.yaml")
@@ -161,14 +164,12 @@ func (l *loader) include(f *lang.Fields, s *Step, sec *section, guarded guard) {
 		if len(s.Block) == 0 {
 			t = lang.Any // the file is a problem of its own
 		}
-		sec.scope[s.Register] = t
+		outer.scope[s.Register] = t
 		l.results[s.Register] = &result{step: s, whens: l.whens, typ: t}
 	}
 	for _, e := range f.Rest() {
 		f.Skip(e.Key.Text)
 		switch {
-		case e.Key.Text == "loop":
-			l.Add(e.Key, "misplaced-key", "a step that includes a file has no loop; give the steps of the file one, over a param")
 		case e.Key.Text == "vars":
 			l.Add(e.Key, "misplaced-key", "the steps of a file see no vars of the step that includes it; hand the values over as params of include")
 		case l.reg.Lookup(e.Key.Text) != nil:
