@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"runner/engine/executor"
@@ -100,8 +101,8 @@ func (q *asked) elevation(given map[string]any, env lang.Env) (*elevation, error
 	return out, err
 }
 
-// second is the part of a grant that elevates the account which it made: the
-// grant as the template sees it, and the template.
+// second is a part of a grant with a template of its own, above all the one that
+// elevates the account which the grant made; grant is as the template sees it.
 type second struct {
 	tpl   *template.Template
 	grant grant.Grant
@@ -271,7 +272,7 @@ func found(r *grant.Receipt, seen []executor.Seen) {
 		case s.Now == c.Before:
 		case s.Now == absent:
 			r.Conflicts = append(r.Conflicts, c.Object+": it was there before the grant, and somebody else took it away")
-		case c.Undo.Restore != "" && c.State != executor.Intended && s.Now != c.After:
+		case c.Undo.Restore != "" && (c.State != executor.Intended && s.Now != c.After || none(s.Now) && none(c.Before)):
 			r.Conflicts = append(r.Conflicts, c.Object+": somebody else changed it to "+s.Now)
 		default:
 			r.Left = append(r.Left, c.Object+"\t"+s.Now)
@@ -281,3 +282,6 @@ func found(r *grant.Receipt, seen []executor.Seen) {
 
 // absent is the state of what is not there.
 const absent = "absent"
+
+// none reports whether a state says that what a step gives is not there.
+func none(state string) bool { return strings.HasPrefix(state, absent) }

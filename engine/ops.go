@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"runner/engine/executor"
 	"runner/engine/grant"
 	"runner/engine/lang"
 	"runner/engine/secret"
+	"runner/engine/template"
 	"runner/engine/transport"
 )
 
@@ -173,44 +175,76 @@ func (w *work) renewOnDevice(ctx context.Context, to, backstop time.Time) error 
 		return err
 	}
 	w.exec.Template = string(tpl.Kind) + "/" + tpl.Name + "@" + tpl.Hash[:12]
-	if len(tpl.Renew) == 0 {
-		return fmt.Errorf("template %s/%s has no renew steps, so the expiries on the device cannot be moved", tpl.Kind, tpl.Name)
+	parts := []*second{{tpl: tpl, grant: w.c.Grant}}
+	more, err := w.second(ctx, false)
+	if err != nil {
+		return err
+	}
+	if more != nil {
+		parts = append(parts, more)
+	}
+	for _, p := range parts {
+		if len(p.tpl.Renew) == 0 && (enforced(p.tpl) || p.tpl.Kind != template.Elevate) {
+			return fmt.Errorf("template %s/%s has no renew steps, so the expiries on the device cannot be moved", p.tpl.Kind, p.tpl.Name)
+		}
 	}
 	conn, cn, err := w.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	params, err := pinnedParams(tpl, w.c.Grant.Plan, nil)
+	for _, p := range parts {
+		p.grant.Expires, p.grant.Backstop = to, backstop
+		if err := w.renewPart(ctx, p, conn, cn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renewPart runs the renew steps of one template of the grant.
+func (w *work) renewPart(ctx context.Context, p *second, conn transport.Conn, cn *connection) error {
+	tpl, g := p.tpl, &p.grant
+	params, err := pinnedParams(tpl, g.Plan, nil)
 	if err != nil {
 		return err
 	}
-	have, err := w.e.Store.Changes(ctx, w.c.Grant.ID)
+	have, err := w.e.Store.Changes(ctx, g.ID)
 	if err != nil {
 		return err
 	}
-	g := w.c.Grant
-	g.Expires, g.Backstop = to, backstop
-	env := lang.Env{"params": params, "grant": grantEnv(&g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(&g, nil, nil)}
+	env := lang.Env{"params": params, "grant": grantEnv(g, 0), "device": deviceEnv(&cn.Connection, 0), "created": createdEnv(g, nil, nil)}
 	if err := keptVars(tpl, g.Plan, env); err != nil {
 		return err
 	}
+	record := w.newRecorder(have)
+	record.step = p.base
 	run := executor.Run{
 		Steps: tpl.Renew, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: w.e.Modules,
-		ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease, Until: w.until(),
+		ID: w.exec.ID, Scope: g.ID, Record: record, Observe: w.obs, Lease: w.lease, Until: w.until(),
 	}
-	if run.Before = platforms[cn.Platform].call(w.e.Modules, &g, sidOf(&g, nil)); run.Before != nil {
+	if run.Before = platforms[cn.Platform].call(w.e.Modules, g, sidOf(g, nil)); run.Before != nil {
 		sent := w.e.Now()
 		run.Probed = func(_ context.Context, calls map[string]map[string]any) error {
 			skew, err := skewOf(calls["surface"], sent, w.e.Now())
 			if err == nil {
-				env["grant"], env["device"] = grantEnv(&g, skew), deviceEnv(&cn.Connection, skew)
+				env["grant"], env["device"] = grantEnv(g, skew), deviceEnv(&cn.Connection, skew)
 			}
 			return err
 		}
 	}
-	w.exec.Steps = count(tpl.Renew)
-	w.say(fmt.Sprintf("extending what %s has on %s to %s", g.Account, cn.Device, to.UTC().Format(time.RFC3339)))
+	w.nextPart(&run, tpl.Renew)
+	defer func() { w.obs.base = 0 }()
+	w.say(fmt.Sprintf("extending what %s has on %s to %s", g.Account, cn.Device, g.Expires.UTC().Format(time.RFC3339)))
 	_, err = executor.Do(ctx, run)
 	return err
+}
+
+// nextPart numbers the steps of one more list of an execution after those before it.
+func (w *work) nextPart(run *executor.Run, steps []*template.Step) {
+	w.obs.base = w.exec.Steps
+	if w.exec.Steps > 0 {
+		run.ID += "-" + strconv.Itoa(w.exec.Steps)
+	}
+	w.exec.Steps += count(steps)
 }

@@ -43,7 +43,7 @@ type evidence struct{ module, output, word string }
 var platforms = map[string]platform{
 	"linux": {
 		numbered: true, keys: true, surface: "surface", names: []string{"passwd", "shadow", "group", "gshadow"},
-		session: []evidence{{"kill_sessions", "killed", "process "}, {"user_leftovers", "removed", ""}},
+		session: []evidence{{"kill_sessions", "killed", "process "}, {"kill_sessions", "remaining", "still running: process "}, {"user_leftovers", "removed", ""}},
 		marks:   "marks", become: "root", see: seeLinux, removal: "linux-user",
 	},
 	"windows": {

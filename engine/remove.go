@@ -56,7 +56,7 @@ func (w *work) remove(ctx context.Context) error {
 		elevation, receipt = res, w.newReceipt(cn)
 	}
 	if elevation != nil {
-		if err := w.lookBack(ctx, receipt, elevation, conn, tpl.Become); err != nil {
+		if err := w.lookBack(ctx, receipt, elevation, conn, cn, tpl.Become); err != nil {
 			return w.notYet(ctx, err, nil)
 		}
 	}
@@ -125,16 +125,14 @@ func (w *work) ladder(ctx context.Context, l rung, conn transport.Conn, cn *conn
 		run.After = platforms[cn.Platform].call(w.e.Modules, g, sid)
 		what = "removing account %s from %s"
 	}
-	w.obs.base = w.exec.Steps
+	w.nextPart(&run, l.steps)
 	defer func() { w.obs.base = 0 }()
-	run.ID += strings.Repeat("-r", min(w.exec.Steps, 1))
-	w.exec.Steps += count(l.steps)
 	w.say(fmt.Sprintf(what, g.Account, cn.Device))
 	return executor.Do(ctx, run)
 }
 
 // lookBack reads back what the elevation changed, and notes it on the receipt.
-func (w *work) lookBack(ctx context.Context, r *grant.Receipt, elevation *executor.Result, conn transport.Conn, become string) error {
+func (w *work) lookBack(ctx context.Context, r *grant.Receipt, elevation *executor.Result, conn transport.Conn, cn *connection, become string) error {
 	changes, err := w.changes(ctx)
 	if err != nil {
 		return err
@@ -156,6 +154,11 @@ func (w *work) lookBack(ctx context.Context, r *grant.Receipt, elevation *execut
 		r.Conflicts = append(r.Conflicts, old.Conflicts...)
 	}
 	r.Conflicts = append(r.Conflicts, already(elevation, w.job.Attempt > 1)...)
+	if !w.c.Grant.Creates {
+		for _, what := range platforms[cn.Platform].left(elevation.Steps) {
+			r.Session = append(r.Session, w.log.Text(what))
+		}
+	}
 	found(r, seen)
 	slices.Sort(r.Conflicts)
 	r.Conflicts = slices.Compact(r.Conflicts)

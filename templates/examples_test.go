@@ -46,6 +46,8 @@ var trials = map[string]trial{
 	"sudoers/1":        {setup: there, want: executor.Changed, check: "su " + account + " -c 'sudo -n id -un' | grep root"},
 	"authorized_key/1": {setup: there + keys, want: executor.Changed, check: "grep expiry-time /home/" + account + "/.ssh/authorized_keys"},
 	"kill_sessions/1":  {setup: there + process, want: executor.Changed, check: "pgrep -u 71234 || echo none", kept: true},
+	"kill_sessions/2":  {setup: there + "; groupadd -g 7001 jit-ops; setpriv --reuid 71234 --regid 71234 --groups 7001 setsid sleep 600 >/dev/null 2>&1 </dev/null & sleep 0.3", want: executor.Changed, check: "pgrep -u 71234 || echo none", kept: true},
+	"enable/1":         {setup: there + "; usermod -L -s /bin/sh " + account, want: executor.Changed, check: "passwd -S " + account + " | grep -v ' L '"},
 	"user_leftovers/1": {setup: there + "; touch /tmp/mine; chown 71234 /tmp/mine", want: executor.Changed, check: "ls /tmp/mine || echo gone", kept: true},
 	"file/1":           {want: executor.Changed, check: "stat -c %a /srv/" + account + " | grep 750"},
 	"file/2":           {setup: "mkdir -p /srv/" + account + "/a", want: executor.Changed, check: "ls /srv/" + account + " || echo gone", kept: true},

@@ -8,7 +8,7 @@ import (
 // Linux returns the registry of the modules that templates for Linux may call.
 func Linux() (*Registry, error) {
 	ms := []*Module{
-		facts(), user(), userInfo(), group(), groupMember(), password(), expiry(), sudoers(), authorizedKey(),
+		facts(), user(), userInfo(), group(), groupMember(), password(), expiry(), enable(), sudoers(), authorizedKey(),
 		killSessions(), userLeftovers(), file(), copyContent(), archive(), command(), shell(), script(), waitFor(), surface(), marks(),
 		assert(), setFact(), debug(), fail(), revert(),
 	}

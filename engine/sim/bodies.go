@@ -444,8 +444,8 @@ func (c *call) kill(uid int64) (killed, left []string) {
 }
 
 func (c *call) killSessions() {
-	if c.mode != transport.Apply {
-		return
+	if c.mode != transport.Apply || c.args["groups"] != "" {
+		return // processes have no groups of their own here
 	}
 	if a := c.m.accounts[c.m.holder(c.uid())]; a != nil && a.Owner != c.scope {
 		c.m.wrong("%s ended the sessions of %s", c.scope, a.Owner)

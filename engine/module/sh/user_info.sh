@@ -28,7 +28,7 @@ if [ -z "$v_pwline" ]; then
     lib_procs "$v_want"
     if [ -n "$v_procs" ]; then v_in=true; fi
   fi
-  _out by_uid_name "$v_holder" local $v_local exists false name "$a_name" uid "$v_want" gid 0 locked false logged_in $v_in
+  _out by_uid_name "$v_holder" local $v_local exists false name "$a_name" uid "$v_want" gid 0 locked false expired false logged_in $v_in
   return 0
 fi
 if [ "$a_brief" != true ]; then
@@ -38,8 +38,8 @@ fi
 if [ "$a_brief" != true ] && command -v id >/dev/null 2>&1; then
   for v_g in $(id -Gn "$v_nm" 2>/dev/null); do v_groups="$v_groups${v_groups:+$lib_nl}$v_g"; done
 fi
-v_until=never v_locked=false
+v_until=never v_locked=false v_over=false
 case $v_pwhash in '!'*) v_locked=true ;; esac
-if [ -n "$v_spexp" ]; then lib_date "$v_spexp"; v_until=${v_date}T00:00:00Z; fi
+if [ -n "$v_spexp" ]; then lib_date "$v_spexp"; v_until=${v_date}T00:00:00Z; if [ "$v_spexp" -le $(($(date +%s) / 86400)) ]; then v_over=true; fi; fi
 _out by_uid_name "$v_holder" local $v_local exists true name "$v_nm" uid "$v_uid" gid "$v_gid" home "$v_home" shell "$v_shell" \
-  comment "$v_gecos" locked $v_locked groups "$v_groups" expires "$v_until" logged_in $v_in
+  comment "$v_gecos" locked $v_locked groups "$v_groups" expires "$v_until" expired $v_over logged_in $v_in
