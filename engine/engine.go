@@ -77,6 +77,9 @@ type Found interface {
 	Ignored(ctx context.Context, device string) ([]grant.Ignored, error)
 	// Newest returns the id of the latest grant that was requested; "": there is none.
 	Newest(ctx context.Context) (string, error)
+	// Mark notes when something was done last, Marked tells it.
+	Mark(ctx context.Context, what string, at time.Time) error
+	Marked(ctx context.Context, what string) (time.Time, error)
 }
 
 // Nodes tells which workers are dead.

@@ -13,6 +13,13 @@ import (
 // asks a person.
 const FuseShare = 10
 
+// Marks of a store: when it was put back to a backup, and when the devices last told
+// what is on them.
+const (
+	MarkRestored = "restored"
+	MarkRebuilt  = "rebuilt"
+)
+
 // FuseError says that a rebuild would have accounts removed that nobody asked to
 // remove, and that a person has to say so.
 type FuseError struct {
@@ -76,7 +83,23 @@ func (e *Engine) Rebuild(ctx context.Context, scans []*Scan, yes int, actor, rea
 		}
 		r.out.Taken = append(r.out.Taken, c)
 	}
-	return r.out, nil
+	if yes == 0 {
+		return r.out, nil
+	}
+	return r.out, e.Store.Mark(ctx, MarkRebuilt, e.Now())
+}
+
+// restored returns when the store was put back to a backup, unless a person has
+// answered for a rebuild since.
+func (e *Engine) restored(ctx context.Context) (time.Time, error) {
+	at, err := e.Store.Marked(ctx, MarkRestored)
+	if err != nil || at.IsZero() {
+		return time.Time{}, err
+	}
+	if rebuilt, err := e.Store.Marked(ctx, MarkRebuilt); err != nil || rebuilt.After(at) {
+		return time.Time{}, err
+	}
+	return at, nil
 }
 
 // rebuild is one while it is made.
@@ -149,6 +172,10 @@ func (r *rebuild) fuse(ctx context.Context, scans []*Scan, yes int) error {
 	for _, s := range scans {
 		older = older || s.Newer
 	}
+	restored, err := r.e.restored(ctx)
+	if err != nil {
+		return err
+	}
 	switch {
 	case yes == f.Count:
 		return nil
@@ -160,6 +187,8 @@ func (r *rebuild) fuse(ctx context.Context, scans []*Scan, yes int) error {
 		f.Why = fmt.Sprintf("the latest of them was made at %s, after the latest grant of this store (%s): the store is older than the devices, or another runner made them", stampOf(r.newest), stampOf(known))
 	case older:
 		f.Why = "a device says that a grant ends later than this store knows: the store is older than the device"
+	case !restored.IsZero():
+		f.Why = fmt.Sprintf("this store was put back to a backup at %s: what was requested since the backup is unknown to it", stampOf(restored))
 	case f.Count*100 > FuseShare*r.marked:
 		f.Why = fmt.Sprintf("that is more than %d %% of the %d objects that bear a mark", FuseShare, r.marked)
 	default:

@@ -244,6 +244,18 @@ func TestWhatASnapshotBringsBackIsRemovedAgain(t *testing.T) {
 	if f, is := errors.AsType[*engine.FuseError](err); !is || f.Count != 1 || f.Now != 1 {
 		t.Fatalf("%v", err)
 	}
+	// Among many it would not ask, but for a store that was put back to a backup.
+	many := *s
+	many.Marked = 1000
+	must(t, w.store.Mark(t.Context(), engine.MarkRestored, w.Now()))
+	_, err = w.Rebuild(t.Context(), []*engine.Scan{&many}, 0, "ops", "")
+	if f, is := errors.AsType[*engine.FuseError](err); !is || !strings.Contains(f.Error(), "this store was put back to a backup at 20") {
+		t.Fatalf("%v", err)
+	}
+	must(t, w.store.Mark(t.Context(), engine.MarkRebuilt, w.Now().Add(time.Millisecond)))
+	if out, err := w.Rebuild(t.Context(), []*engine.Scan{{Device: "box", Marked: 1000}}, 0, "ops", ""); err != nil || len(out.Taken) != 0 {
+		t.Fatalf("%v %+v", err, out)
+	}
 	back, err := w.Adopt(t.Context(), engine.Decision{Device: "box", Object: c.Grant.ID, Actor: "ops"})
 	must(t, err)
 	if back.Grant.State != grant.Ending || back.Grant.ID != c.Grant.ID {

@@ -184,6 +184,14 @@ func (l *lazyStore) Ignored(ctx context.Context, device string) ([]grant.Ignored
 	return with(l, func(s *store.Store) ([]grant.Ignored, error) { return s.Ignored(ctx, device) })
 }
 
+func (l *lazyStore) Mark(ctx context.Context, what string, at time.Time) error {
+	return l.do(func(s *store.Store) error { return s.Mark(ctx, what, at) })
+}
+
+func (l *lazyStore) Marked(ctx context.Context, what string) (time.Time, error) {
+	return with(l, func(s *store.Store) (time.Time, error) { return s.Marked(ctx, what) })
+}
+
 func (l *lazyStore) Newest(ctx context.Context) (string, error) {
 	return with(l, func(s *store.Store) (string, error) { return s.Newest(ctx) })
 }

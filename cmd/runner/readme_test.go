@@ -69,6 +69,8 @@ func TestREADMETellsEveryFieldOfTheContract(t *testing.T) {
 		credentialJSON{},
 		initJSON{},
 		importJSON{},
+		backupJSON{},
+		restoreJSON{},
 		jit.Sent{},
 		labJSON{},
 		versionJSON{},

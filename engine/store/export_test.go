@@ -128,3 +128,25 @@ func (s *Store) Misjudge(by time.Duration) {
 	defer s.leases.mu.Unlock()
 	s.leases.said = s.leases.said.Add(by)
 }
+
+// OldRunner makes runner.db as it was at an older version of the schema.
+func OldRunner(ctx context.Context, path string, version int64, rows ...string) error {
+	db, err := sql.Open("sqlite", dsn(path, nil))
+	if err != nil {
+		return err
+	}
+	sub, err := fs.Sub(migrations, "migrations/runner")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub)
+	if err == nil {
+		_, err = p.UpTo(ctx, version)
+	}
+	for _, row := range rows {
+		if err == nil {
+			_, err = db.ExecContext(ctx, row)
+		}
+	}
+	return errors.Join(err, db.Close())
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/store"
+)
+
+// savedSite is a workspace whose state takes a while to save.
+func savedSite(t *testing.T, bin string, size int) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "w")
+	if out, err := exec.Command(bin, "init", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s, err := store.Open(t.Context(), filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+	var chunks []grant.Chunk
+	for n := range size {
+		chunks = append(chunks, grant.Chunk{Execution: "x-1", Offset: int64(n * len(data)), At: time.UnixMilli(1), Stream: "stdout", Data: data})
+	}
+	if err := s.AppendLog(t.Context(), chunks); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// runIn runs the program in a workspace and returns what it says and its exit code.
+func runIn(t *testing.T, bin, dir string, args ...string) (said string, code int) {
+	t.Helper()
+	c := exec.Command(bin, append([]string{"--workspace", dir}, args...)...)
+	out, _ := c.CombinedOutput()
+	return string(out), c.ProcessState.ExitCode()
+}
+
+func TestABackupThatIsKilledLeavesNoHalfFile(t *testing.T) {
+	t.Parallel()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := savedSite(t, bin, 300)
+	began := time.Now()
+	whole := filepath.Join(t.TempDir(), "whole.tar")
+	if out, code := runIn(t, bin, dir, "backup", whole); code != 0 {
+		t.Fatal(out)
+	}
+	takes := time.Since(began)
+	to := t.TempDir()
+	for n := range 8 {
+		file := filepath.Join(to, "b"+string(rune('0'+n))+".tar")
+		c := exec.Command(bin, "--workspace", dir, "backup", file)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(takes*time.Duration(n+1)/9, func() { _ = c.Process.Signal(syscall.SIGKILL) })
+		_ = c.Wait()
+		timer.Stop()
+		if f, err := os.Open(file); err == nil {
+			if _, err := unpack(t.Context(), f, ""); err != nil {
+				t.Errorf("a half file has its final name: %v", err)
+			}
+			_ = f.Close()
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(to, ".runner-backup-*")); len(left) == 0 {
+		t.Error("none of the backups was killed in the middle of its work")
+	}
+	if out, code := runIn(t, bin, dir, "backup", filepath.Join(to, "after.tar")); code != 0 {
+		t.Error(out)
+	}
+}
+
+func TestABackupWithoutRoomLeavesNothing(t *testing.T) {
+	t.Parallel()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := savedSite(t, bin, 10) // 640 KiB
+	for _, size := range []string{"size=256k", "size=1m", "size=1300k"} {
+		full := t.TempDir()
+		if err := unix.Mount("tmpfs", full, "tmpfs", 0, size); err != nil {
+			t.Fatal(err)
+		}
+		out, code := runIn(t, bin, dir, "backup", filepath.Join(full, "b.tar"))
+		left, _ := os.ReadDir(full)
+		if err := unix.Unmount(full, unix.MNT_DETACH); err != nil {
+			t.Fatal(err)
+		}
+		if code != exitFailed || !strings.Contains(out, "make room on the disk of "+full) || len(left) != 0 {
+			t.Errorf("%s: exit %d, %v is left: %s", size, code, left, out)
+		}
+	}
+}
+
+func TestARestorationWaitsForNobodyAndIsRemembered(t *testing.T) {
+	t.Parallel()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := savedSite(t, bin, 1)
+	serve := exec.Command(bin, "--workspace", dir, "serve")
+	heard, err := serve.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := serve.Start(); err != nil {
+		t.Fatal(err)
+	}
+	served := make([]byte, 1)
+	if _, err := heard.Read(served); err != nil { // it says that it serves
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "b.tar")
+	if out, code := runIn(t, bin, dir, "backup", file); code != 0 {
+		t.Errorf("backup beside serve: %s", out)
+	}
+	out, code := runIn(t, bin, dir, "restore", file)
+	if code != exitUsage || !strings.Contains(out, "is in use: nothing was changed") {
+		t.Errorf("restore beside serve: exit %d: %s", code, out)
+	}
+	_ = serve.Process.Signal(syscall.SIGTERM)
+	go func() { _, _ = heard.Read(make([]byte, 1<<16)) }()
+	_ = serve.Wait()
+	began := time.Now().Add(-time.Second)
+	out, code = runIn(t, bin, dir, "restore", file, "-o", "json")
+	var v restoreJSON
+	if err := json.Unmarshal([]byte(out[:strings.LastIndex(out, "}")+1]), &v); err != nil || code != 0 {
+		t.Fatalf("exit %d, %v: %s", code, err, out)
+	}
+	if _, err := os.Stat(filepath.Join(v.Aside, "runner.db")); err != nil {
+		t.Error(err)
+	}
+	s, err := store.Open(t.Context(), filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if at, err := s.Marked(t.Context(), engine.MarkRestored); err != nil || at.Before(began) {
+		t.Errorf("restored at %v, %v", at, err)
+	}
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"runner/engine"
+	"runner/engine/grant"
+	"runner/engine/secret/seal"
+	"runner/engine/store"
+)
+
+// restoreJSON is what restore did.
+type restoreJSON struct {
+	File    string    `json:"file"`
+	Made    time.Time `json:"made"`
+	State   string    `json:"state"`
+	Aside   string    `json:"aside,omitempty"`
+	Grants  int       `json:"grants"`
+	Open    int       `json:"open"`
+	Unknown []string  `json:"unknown"`
+	KeyFrom string    `json:"key_from"`
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	key := ""
+	c := leaf{
+		use: "restore FILE", short: "put the state of the workspace back to a backup",
+		example: `runner restore /backup/runner-monday.tar
+runner restore /backup/runner-monday.tar --key /safe/runner-key`,
+		long: `Nothing else may use the workspace meanwhile: stop runner serve first. FILE is read
+and checked as a whole before anything is changed, and the state there was is kept beside
+the new one.
+
+The key is taken from --key, from FILE when it was made --with-key, or from the state
+that is replaced; one that does not open what FILE holds is refused.
+
+What was requested after the backup is unknown to the restored state, and so are its
+accounts: runner device scan finds them on the devices, and runner device rebuild takes them over.`,
+		args:  needs("FILE"),
+		exits: []int{exitFile, exitDenied, exitInterrupted},
+		run:   func(ctx context.Context, args []string) error { return a.restore(ctx, args[0], key) },
+	}.command()
+	c.Flags().StringVar(&key, "key", "", "file with the key of the state")
+	return c
+}
+
+// restoration is a restore under way.
+type restoration struct {
+	app  *app
+	w    *workspace
+	temp string // the new state
+	m    manifest
+	v    restoreJSON
+}
+
+func (a *app) restore(ctx context.Context, name, key string) (err error) {
+	if err := a.operatorOnly("put the state back"); err != nil {
+		return err
+	}
+	w, err := a.workspace()
+	if err != nil {
+		return err
+	}
+	if err := w.onServer("pg_restore --clean --if-exists --single-transaction --dbname=DATABASE FILE puts it back, with every runner stopped", "then put the key that belongs to it to "+filepath.Join(w.state(), "key")); err != nil {
+		return err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return usagef("%v", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	r := &restoration{app: a, w: w, v: restoreJSON{File: name, State: w.state(), Unknown: []string{}}}
+	if r.temp, err = os.MkdirTemp(w.abs, ".state-restored-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(r.temp)) }()
+	if r.m, err = unpack(ctx, f, r.temp); err != nil {
+		return err
+	}
+	r.v.Made = r.m.Made
+	for _, db := range []string{"runner.db", "logs.db"} {
+		if !exists(filepath.Join(r.temp, db)) {
+			return errArchive("the backup is not whole: it has no %s", db)
+		}
+		if _, err := store.CheckCopy(ctx, r.temp, db); errors.Is(err, grant.ErrNewerSchema) {
+			return err
+		} else if err != nil {
+			return errArchive("the backup is damaged: %v", err)
+		}
+	}
+	if err := r.key(key); err != nil {
+		return err
+	}
+	if err := r.swap(ctx); err != nil {
+		return err
+	}
+	return a.answer(r.v, func(out io.Writer) { r.describe(out) })
+}
+
+// key puts the key into the new state, and sees that it is the right one.
+func (r *restoration) key(named string) error {
+	to := filepath.Join(r.temp, "key")
+	from := filepath.Join(r.w.state(), "key")
+	switch {
+	case named != "":
+		from = named
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+	case exists(to):
+		from = r.v.File
+	case len(r.m.Proof) == 0 && !exists(from):
+		return nil // nothing was ever sealed
+	case !exists(from):
+		return &codeError{
+			code: exitUsage, err: errors.New("the key is neither in the backup nor in the state folder, and without it secrets in the database cannot be opened"),
+			hints: []string{"give the key that was kept apart: --key FILE"},
+		}
+	}
+	if !exists(to) {
+		if err := writeWhole(to, func(f io.Writer) error { return send(f, from) }); err != nil {
+			return usagef("%v", err)
+		}
+	}
+	r.v.KeyFrom = from
+	k, err := seal.Open(to)
+	if err != nil {
+		return &codeError{code: exitFile, err: fmt.Errorf("%s holds no key: %w", from, err)}
+	}
+	if len(r.m.Proof) == 0 {
+		return nil
+	}
+	if _, err := k.Unseal(r.m.Proof, proofOfKey); err != nil {
+		return &codeError{
+			code: exitFile, err: fmt.Errorf("%s is not the key that secrets in the backup are sealed with", from),
+			hints: []string{"give the key that was kept apart when the backup was made: --key FILE"},
+		}
+	}
+	return nil
+}
+
+// swap brings the new state up to date and puts it where the old one is.
+func (r *restoration) swap(ctx context.Context) error {
+	state := r.w.state()
+	if exists(state) {
+		release, err := store.Quiet(ctx, state)
+		if errors.Is(err, grant.ErrBusy) {
+			return &codeError{
+				code: exitUsage, err: fmt.Errorf("%s is in use: nothing was changed", state),
+				hints: []string{"stop runner serve and every other runner of this workspace, then try again"},
+			}
+		}
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	if !exists(state) {
+		return errors.Join(os.Rename(r.temp, state), syncDir(r.w.abs))
+	}
+	if exists(filepath.Join(state, "runner.db")) {
+		r.v.Unknown = r.lost(ctx, state)
+	}
+	// There is always a state, whenever this is cut off: without one the next command
+	// would begin with an empty store.
+	aside := filepath.Join(r.w.abs, "state-before-"+r.app.now().UTC().Format("20060102T150405Z"))
+	if exists(aside) {
+		return usagef("%s is there already: wait a second, or move it away", aside)
+	}
+	if err := store.Exchange(r.temp, state); err != nil {
+		return err
+	}
+	old := r.temp
+	r.temp = "" // it is the old state now, and stays
+	if err := os.Rename(old, aside); err != nil {
+		return fmt.Errorf("the state is restored, and the old one is in %s: %w", old, err)
+	}
+	r.v.Aside = aside
+	return syncDir(r.w.abs)
+}
+
+// prepare brings the new state up to date and notes that it was restored.
+func (r *restoration) prepare(ctx context.Context) error {
+	s, err := store.Open(ctx, r.temp)
+	if err != nil {
+		return err
+	}
+	cases, err := s.Cases(ctx, grant.Filter{Limit: math.MaxInt32})
+	if err == nil {
+		err = s.Mark(ctx, engine.MarkRestored, r.app.now())
+	}
+	r.v.Grants = len(cases)
+	for i := range cases {
+		if !cases[i].Grant.State.Final() {
+			r.v.Open++
+		}
+	}
+	return errors.Join(err, s.Close())
+}
+
+// lost returns the grants of the old state that are not in the backup and not over.
+// A state that cannot be read any more says nothing.
+func (r *restoration) lost(ctx context.Context, state string) []string {
+	out := []string{}
+	old, err := store.OpenAside(state)
+	if err != nil {
+		r.app.warn("what was requested after the backup cannot be told: %v", err)
+		return out
+	}
+	cases, err := old.Cases(ctx, grant.Filter{Limit: math.MaxInt32})
+	for i := range cases {
+		g := &cases[i].Grant
+		if at, _ := grant.IDTime(g.ID); at.After(r.m.Made) && !g.State.Final() {
+			out = append(out, fmt.Sprintf("%s %s on %s", g.ID, g.Account, g.Device))
+		}
+	}
+	if err := errors.Join(err, old.Close()); err != nil {
+		r.app.warn("what was requested after the backup cannot be told: %v", err)
+	}
+	return out
+}
+
+func (r *restoration) describe(out io.Writer) {
+	a, v := r.app, &r.v
+	_, _ = fmt.Fprintf(out, "%s is as it was at %s: %s, %d of them open\n", v.State, v.Made.Format(time.RFC3339), plural(v.Grants, "grant"), v.Open)
+	if v.Aside != "" {
+		_, _ = fmt.Fprintf(out, "the state there was is in %s\n", v.Aside)
+	}
+	if len(v.Unknown) > 0 {
+		_, _ = fmt.Fprintf(out, "%s of the state there was, open and unknown now:\n  %s\n", plural(len(v.Unknown), "grant"), strings.Join(v.Unknown, "\n  "))
+	}
+	a.hint("accounts of what was requested after the backup are unknown now: runner device scan '*' finds them, runner device rebuild takes them over")
+	a.hint("what was due since is removed by runner sweep, or runner serve")
+}
