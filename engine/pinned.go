@@ -26,6 +26,7 @@ type connection struct {
 	UIDs        inventory.UIDRange `json:"uids"`
 	Margin      time.Duration      `json:"margin_ns"`
 	MaxDuration time.Duration      `json:"max_duration_ns"`
+	EndWhenIdle time.Duration      `json:"end_when_idle_ns,omitempty"`
 }
 
 func pinnedConnection(p grant.Plan) (*connection, error) {

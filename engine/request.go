@@ -127,6 +127,9 @@ func (e *Engine) consider(ctx context.Context, a Ask, now time.Time) (q asked, g
 			return q, g, &InputError{Reason: fmt.Sprintf("template %s/%s is for %s, and device %s of credential %s is %s", t.Kind, t.Name, t.Platform, q.dev.Name, q.cred.Name, q.dev.Platform)}
 		}
 	}
+	if q.cred.JIT.EndWhenIdle > 0 && !platforms[q.dev.Platform].numbered {
+		return q, g, &InputError{Reason: fmt.Sprintf("device %s is %s, which does not tell who uses an account: take end_when_idle out of credential %s", q.dev.Name, q.dev.Platform, q.cred.Name)}
+	}
 	if a.GenerateKey && !q.cred.JIT.Creates() {
 		return q, g, &InputError{Reason: fmt.Sprintf("credential %s changes an account that exists, which keeps its own login: ask without a key", q.cred.Name)}
 	}
@@ -344,7 +347,7 @@ func (e *Engine) pin(g *grant.Grant, q asked, a Ask) error {
 	if g.Plan.Params, err = json.Marshal(pins{Forward: v.open, Removal: v.removal, Elevation: v.elevation, Reads: q.removal.StepsRead()}); err != nil {
 		return fmt.Errorf("engine: params: %w", err)
 	}
-	pin := connection{Connection: *q.conn, UIDs: q.dev.UIDs, Margin: q.cred.JIT.Margin, MaxDuration: q.cred.JIT.MaxDuration}
+	pin := connection{Connection: *q.conn, UIDs: q.dev.UIDs, Margin: q.cred.JIT.Margin, MaxDuration: q.cred.JIT.MaxDuration, EndWhenIdle: q.cred.JIT.EndWhenIdle}
 	if g.Plan.Connection, err = json.Marshal(pin); err != nil {
 		return fmt.Errorf("engine: connection: %w", err)
 	}

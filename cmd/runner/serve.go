@@ -84,6 +84,8 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 			}
 		})
 	}
+	quiet := *e // its own: the node of the other may change
+	beside.Go(func() { quiet.EndQuiet(ctx, engine.QuietEvery) })
 	a.say("serving %s as %s, %d jobs at once", a.ws.abs, e.Node, parallel)
 	for {
 		if err = a.serveAsNode(ctx, e, parallel, grace); !errors.Is(err, grant.ErrLeaseLost) {

@@ -18,8 +18,10 @@ const (
 	SessionLost    = "lost"         // the connection to the device
 	SessionGone    = "client_gone"  // the person's program died, or said nothing for SessionPatience
 	SessionNever   = "never_opened" // there was no account to open it as
-	SessionIdle    = "idle"         // the device had no session of the account
 )
+
+// EndedIdle is why a grant ended whose account nobody used.
+const EndedIdle = "idle"
 
 // Kinds of sessions.
 const (
