@@ -125,6 +125,9 @@ func (w *work) ladder(ctx context.Context, l rung, conn transport.Conn, cn *conn
 		run.After = platforms[cn.Platform].call(w.e.Modules, g, sid)
 		what = "removing account %s from %s"
 	}
+	if w.job.Kind == grant.Lock {
+		what = "locking account %s on %s"
+	}
 	w.nextPart(&run, l.steps)
 	defer func() { w.obs.base = 0 }()
 	w.say(fmt.Sprintf(what, g.Account, cn.Device))

@@ -180,10 +180,11 @@ func (a *app) answerScans(scans []*engine.Scan, all bool) error {
 
 func (a *app) describeScans(w io.Writer, views []scanJSON, all bool) {
 	t := table{head: []string{"DEVICE", "WHAT", "OBJECT", "UID", "ENDS", "GRANT", "WHY"}}
-	ok, ignored, scanned := 0, 0, 0
+	ok, found, ignored, scanned := 0, 0, 0, 0
 	for _, v := range views {
 		ok += v.OK
 		ignored += len(v.Ignored)
+		found += len(v.Findings)
 		if v.Reached {
 			scanned++
 		}
@@ -201,7 +202,7 @@ func (a *app) describeScans(w io.Writer, views []scanJSON, all bool) {
 	if len(t.rows) > 0 {
 		a.table(w, t)
 	}
-	a.say("%s scanned, %s as they should be%s", plural(scanned, "device"), plural(ok, "account"), hidden(ignored, all))
+	a.say("%s scanned: %s in order, %s%s", plural(scanned, "device"), plural(ok, "account"), plural(found, "finding"), hidden(ignored, all))
 	a.hintScans(views)
 }
 
@@ -210,7 +211,7 @@ func hidden(ignored int, all bool) string {
 	if ignored == 0 || all {
 		return ""
 	}
-	return fmt.Sprintf(", %s ignored for now (--all shows them)", plural(ignored, "finding"))
+	return fmt.Sprintf(", %d ignored for now (--all shows them)", ignored)
 }
 
 func (a *app) findingRow(t *table, f *findingJSON) {

@@ -67,7 +67,7 @@ func TestFindingsOfAScanAreDecidedAbout(t *testing.T) {
 		t.Fatalf("exit %d %s%s", code, stdout, stderr)
 	}
 	stdout, stderr, _ = s.as(t, "root", "device", "scan", "web")
-	if strings.Contains(stdout, bo.Account) || !strings.Contains(stderr, "1 finding ignored") {
+	if strings.Contains(stdout, bo.Account) || !strings.Contains(stderr, "1 finding, 1 ignored") {
 		t.Fatalf("%s%s", stdout, stderr)
 	}
 	if stdout, _, _ = s.as(t, "root", "device", "scan", "web", "--all"); !strings.Contains(stdout, "the other team's") {

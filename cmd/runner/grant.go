@@ -97,7 +97,7 @@ func (a *app) answerCases(cs []grant.Case, top func(io.Writer)) error {
 	for i := range cs {
 		v := viewGrant(&cs[i], now)
 		views = append(views, v)
-		t.add(v.Overdue > 0, v.ID, v.State, v.Requester, v.Credential, v.Device, v.Account, a.when(v.Expires), a.nextText(&v))
+		t.add(v.Overdue > 0, v.ID, stateText(&v), v.Requester, v.Credential, v.Device, v.Account, a.when(v.Expires), a.nextText(&v))
 	}
 	return a.answer(views, func(w io.Writer) { top(w); a.table(w, t) })
 }
@@ -193,7 +193,7 @@ func (a *app) describe(w io.Writer, v *caseJSON) {
 		ended += ", " + v.EndedBy
 	}
 	fields(w,
-		field{"grant", v.ID}, field{"state", v.State}, field{"requester", by}, field{"reason", v.Reason},
+		field{"grant", v.ID}, field{"state", stateText(&v.grantJSON)}, field{"requester", by}, field{"reason", v.Reason},
 		field{"credential", v.Credential}, field{"device", fmt.Sprintf("%s (%s port %d)", v.Device, v.Address, v.Port)}, field{"account", account},
 		field{"requested", a.when(v.Requested)}, field{"active", a.when(v.Activated)}, field{"expires", a.when(v.Expires)},
 		field{"on device until", a.when(v.Backstop)}, field{"collected", a.when(v.Collected)}, field{"ended", ended},
@@ -336,6 +336,8 @@ func (a *app) describeReceipt(w io.Writer, c *grant.Case, v *receiptJSON) {
 	switch {
 	case g.State == grant.Cancelled || g.State == grant.Denied:
 		verdict = "none: nothing was changed on " + g.Device
+	case g.State == grant.Gone && g.Receipt != nil:
+		verdict = "none: the device is gone: " + oneLine(g.Receipt.Gone)
 	case v.Empty && !g.Creates:
 		verdict = "empty: nothing that the grant added is left on " + g.Device
 	case v.Empty:

@@ -192,6 +192,14 @@ func (v *grantJSON) more() string {
 	return "runner grant explain " + v.ID
 }
 
+// stateText is the state of a grant, with how it came about when nobody requested it.
+func stateText(v *grantJSON) string {
+	if v.Origin == "" {
+		return v.State
+	}
+	return v.State + " (" + v.Origin + ")"
+}
+
 // endpoint returns where the account of a grant logs in, as it was pinned.
 func endpoint(g *grant.Grant) (address string, port int) {
 	var pinned struct {
