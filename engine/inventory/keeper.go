@@ -83,9 +83,13 @@ func (l *loader) carriedOut(f *lang.Fields, c *Credential) {
 		c.JIT.Enabled = true
 	}
 	use := s.Templates(d.Platform, jit.Slots{Create: c.JIT.Create != "", Elevate: c.JIT.Elevate != ""})
-	if c.JIT.Missing = use.Missing; use.Missing != "" {
+	c.JIT.Missing = use.Missing
+	if s.Mode() == jit.Elevation && c.Account == nil && c.Linked == "" && use.Missing == "" {
+		c.JIT.Missing = "nothing says which account is elevated; write linked: CREDENTIAL"
+	}
+	if c.JIT.Missing != "" {
 		c.JIT.Enabled = false
-		l.notice(at, "credential %s gives nothing: %s", c.Name, use.Missing)
+		l.notice(at, "credential %s gives nothing: %s", c.Name, c.JIT.Missing)
 	}
 	for _, slot := range []struct {
 		name, use string

@@ -20,8 +20,9 @@ type Use struct {
 const remoteDesktop = "S-1-5-32-555"
 
 // Templates returns what carries the settings out on a device of a platform, for
-// the slots that the credential leaves open. An account that is made gets its
-// rights while it is made and loses them with itself.
+// the slots that the credential leaves open. An account that a shipped template makes
+// gets its rights while it is made and loses them with itself; one of an own template,
+// and one that exists, is elevated.
 func (s Settings) Templates(platform string, own Slots) Use {
 	var u Use
 	if s.CreateEphemeral && !own.Create {
@@ -36,13 +37,11 @@ func (s Settings) Templates(platform string, own Slots) Use {
 	switch {
 	case why != "":
 		u.Missing = why
-	case s.CreateEphemeral && own.Create:
-		u.Missing = "jit.create is a template of your own, which has to give the rights, too; write elevate: false, or name jit: {elevate: NAME}"
-	case s.CreateEphemeral && name == "commands":
+	case u.Create != "" && name == "commands":
 		u.Params = map[string]any{"sudo": "ALL=(ALL) NOPASSWD: " + strings.Join(value, ", ")}
-	case s.CreateEphemeral && platform == Windows:
+	case u.Create != "" && platform == Windows:
 		u.Params = map[string]any{"groups": append([]string{remoteDesktop}, value...)}
-	case s.CreateEphemeral:
+	case u.Create != "":
 		u.Params = map[string]any{"groups": value}
 	case name == "commands":
 		u.Elevate, u.Params = "linux-sudo", map[string]any{name: value}
