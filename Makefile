@@ -57,8 +57,9 @@ fuzz: ## run every fuzz target, each for FUZZTIME (60s)
 	done
 
 .PHONY: bench
-bench: root deps build ## micro-benchmarks, then runner against the floor and, if installed, ansible
+bench: root deps build ## micro-benchmarks, the figures of the README, then runner against the floor and, if installed, ansible
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKGS)
+	FIGURES=1 $(GO) test -run '^$$' -bench '^Benchmark(Grants|Delay|Expiry)$$' -benchtime 1x -timeout 30m ./engine
 	$(GO) run ./testdata/bench/compare
 	$(GO) run ./testdata/bench/compare -launch
 

@@ -52,15 +52,11 @@ func openFile(ctx context.Context, path, synchronous, dir string) (file, error) 
 		"foreign_keys(1)",
 		"journal_size_limit(67108864)",
 	}, "_txlock": {"immediate"}, "_dqs": {"0"}, "_defensive": {"1"}}
-	if f.write, err = sql.Open("sqlite", dsn(path, q)); err != nil {
-		return f, fmt.Errorf("store: open %s: %w", path, err)
-	}
+	f.write = sql.OpenDB(prepares{dsn(path, q)})
 	f.write.SetMaxOpenConns(1)
 	q.Set("_query_only", "1")
 	q.Del("_txlock")
-	if f.read, err = sql.Open("sqlite", dsn(path, q)); err != nil {
-		return f, errors.Join(fmt.Errorf("store: open %s: %w", path, err), f.write.Close())
-	}
+	f.read = sql.OpenDB(prepares{dsn(path, q)})
 	f.read.SetMaxOpenConns(readers)
 	f.read.SetMaxIdleConns(readers)
 	if err := retry(ctx, 0, func() error { return f.migrate(ctx, dir) }); err != nil {
