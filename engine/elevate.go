@@ -209,6 +209,9 @@ func (w *work) elevateNew(ctx context.Context, p *second) ([]byte, error) {
 	if err := w.keepVars(ctx, p.tpl, env, func(v *pins) *map[string]any { return &v.Elevation.Vars }); err != nil {
 		return nil, err
 	}
+	if err := w.rehearseOwn(ctx, conn, cn, p, env); err != nil {
+		return nil, err
+	}
 	record := w.newRecorder(have)
 	record.step = p.base
 	w.obs.base = p.base

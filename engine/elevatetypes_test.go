@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"runner/engine"
 	"runner/engine/grant"
 	"runner/engine/lab"
+	"runner/templates"
 )
 
 func TestSudoForAWhile(t *testing.T) {
@@ -174,5 +177,33 @@ func TestAnAccountElevatesItself(t *testing.T) {
 	_, err = w.Request(t.Context(), engine.Ask{Credential: "own", Requester: "ada", Caller: "ada", GenerateKey: true})
 	if _, is := errors.AsType[*engine.InputError](err); !is {
 		t.Fatalf("a key for an account that exists: %v", err)
+	}
+}
+
+// Who can give but could not take back does not give.
+func TestWhatCannotBeTakenBackIsNotGiven(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, elevations("ops type:elevate,elevate:one-way groups:[ops]"))
+	w.sh("groupadd ops; useradd -m erin")
+	text, err := templates.FS.ReadFile("elevate/linux-group.yaml")
+	must(t, err)
+	oneWay := strings.NewReplacer("name: linux-group", "name: one-way", "  - name: Look at the account\n", "  - name: Look at the account\n    become: nobodyhere\n").Replace(string(text))
+	must(t, os.MkdirAll(filepath.Join(w.dir, "templates", "elevate"), 0o700))
+	must(t, os.WriteFile(filepath.Join(w.dir, "templates", "elevate", "one-way.yaml"), []byte(oneWay), 0o600))
+	w = openWorld(t, w.box, w.dir)
+	before := w.sh("cat /etc/group")
+	p, err := w.PlanRequest(t.Context(), engine.Ask{Credential: "ops", Requester: "ada", Caller: "ada"})
+	if err == nil && len(p.Problems) == 0 {
+		t.Fatal("the plan sees no problem")
+	}
+	c, err := w.Request(t.Context(), engine.Ask{Credential: "ops", Requester: "ada", Caller: "ada"})
+	must(t, err)
+	c, err = w.RunJob(t.Context(), c.Forward().ID)
+	must(t, err)
+	if c.Grant.State != grant.Cancelled || !strings.Contains(c.Grant.Failure, "nobodyhere") {
+		t.Fatalf("grant is %s: %s", c.Grant.State, c.Grant.Failure)
+	}
+	if after := w.sh("cat /etc/group"); after != before {
+		t.Fatalf("changed: %s", after)
 	}
 }

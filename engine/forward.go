@@ -84,6 +84,11 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 	if err := w.keepVars(ctx, tpl, env, func(p *pins) *map[string]any { return &p.Vars }); err != nil {
 		return nil, err
 	}
+	if !g.Creates {
+		if err := w.rehearseOwn(ctx, conn, cn, &second{tpl: tpl, grant: *g}, env); err != nil {
+			return nil, err
+		}
+	}
 	run := executor.Run{
 		Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
 		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease, Until: w.until(),

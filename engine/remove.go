@@ -116,7 +116,7 @@ func (w *work) ladder(ctx context.Context, l rung, conn transport.Conn, cn *conn
 		return nil, err
 	}
 	run := executor.Run{
-		Steps: l.steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
+		Steps: l.steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue" || tpl.Kind == template.Elevate, Env: env,
 		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Takeover: true, Observe: w.obs, Lease: w.lease, Until: w.until(),
 		Recorded: changes, Undone: w.undone,
 	}

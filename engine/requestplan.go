@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -123,6 +124,15 @@ func (e *Engine) planCreate(ctx context.Context, p *RequestPlan, conn transport.
 	run := executor.Run{
 		Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, Env: env, Conn: conn, Modules: e.Modules, ID: e.newID("x"), Mode: transport.Check, Diff: true,
 	}
+	if !g.Creates {
+		h := rehearsal{forward: tpl, back: q.removal, grant: g, env: env, id: run.ID + "-rehearsal"}
+		if err := e.rehearsePlan(ctx, conn, q, h, v); err != nil {
+			if _, step := errors.AsType[*executor.StepError](err); !step {
+				return err
+			}
+			p.Problems = append(p.Problems, err.Error())
+		}
+	}
 	sent := e.Now()
 	if run.Before = platforms[q.conn.Platform].call(e.Modules, g, ""); run.Before != nil {
 		run.Probed = func(_ context.Context, calls map[string]map[string]any) error {
@@ -159,6 +169,17 @@ func (e *Engine) planCreate(ctx context.Context, p *RequestPlan, conn transport.
 	run.Env = env
 	p.Create.Plan, err = executor.Explain(ctx, run)
 	return err
+}
+
+// rehearsePlan rehearses the elevation of a request that is not stored.
+func (e *Engine) rehearsePlan(ctx context.Context, conn transport.Conn, q asked, h rehearsal, v *values) error {
+	params, err := json.Marshal(pins{Forward: v.open, Removal: v.removal})
+	if err != nil {
+		return fmt.Errorf("engine: params: %w", err)
+	}
+	g := *h.grant
+	g.Plan.Params, h.grant = params, &g
+	return rehearse(ctx, e.Modules, conn, q.conn, h)
 }
 
 // surface notes what is on the device already, and its clock.

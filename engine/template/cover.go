@@ -23,7 +23,9 @@ func Coverage(ts ...*Template) lang.Problems {
 		switch t.Kind {
 		case Create:
 		case Elevate:
-			ps = append(ps, newCover(t, t, t.Revert, "its revert").uncovered()...)
+			c := newCover(t, t, t.Revert, "its revert")
+			ps = append(ps, c.uncovered()...)
+			ps = append(ps, c.taken()...)
 			continue
 		case Delete, Steps:
 			continue
@@ -164,6 +166,20 @@ func (c *cover) uncovered() lang.Problems {
 			ps = append(ps, moduleKey(st).Problem("not-covered", "step %q is only undone by revert, and %s has none that is always run; add there: revert: {of: created}", st.Name, c.where))
 		}
 	})
+	return ps
+}
+
+// taken returns what an elevation takes back although other grants may want it.
+func (c *cover) taken() lang.Problems {
+	var ps lang.Problems
+	for i, t := range c.takes {
+		if i > 0 && t.step == c.takes[i-1].step && len(ps) > 0 {
+			continue // said once for a step
+		}
+		if slices.ContainsFunc(c.makes, func(m effect) bool { return m.object.Shared && same(m.object.ID, t.object.ID) }) {
+			ps = append(ps, moduleKey(t.step).Problem("shared-object", "this takes %s from other grants that want it, too, and from who had it before; write revert: {of: created}, which counts who wants it", readable(t.object.ID)))
+		}
+	}
 	return ps
 }
 
