@@ -230,3 +230,36 @@ func TestASessionEndsWithItsGrant(t *testing.T) {
 	}
 	s.gone(g, time.Second)
 }
+
+// Killed by the clock: while it is requested, made, logged in to, or used. Nobody
+// serves; the sweeps after it find every one of them.
+func TestALaunchThatIsKilledAtAnyMomentLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newCrashSite(t)
+	for n := range 12 {
+		cmd := s.command("launch", "admin", "--requester", requester(n))
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		end := time.AfterFunc(time.Duration(20+n*55)*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		end.Stop()
+		_ = in.Close()
+	}
+	if _, errs, code := s.run("sweep"); code != 0 && code != 9 {
+		t.Fatalf("sweep: exit %d: %s", code, errs)
+	}
+	for _, g := range s.grants() {
+		if g.State == "active" || g.State == "creating" {
+			t.Errorf("%s of %s is still %s after a sweep", g.ID, g.Requester, g.State)
+		}
+	}
+	if out, _, _ := s.run("session", "list", "--state", "open"); strings.Contains(out, " open ") {
+		t.Errorf("sessions that nobody has are open:\n%s", out)
+	}
+	s.closed()
+}
