@@ -93,12 +93,21 @@ func (l *leases) join(ctx context.Context, s *Store, name string) (*Node, error)
 // dead returns the nodes whose lease has ended, and those of running jobs that are
 // not known.
 func (l *leases) dead(ctx context.Context) ([]string, error) {
-	rows, err := l.db.QueryContext(ctx, deadLeases)
-	return all(rows, err, scanText)
+	var ids []string
+	err := retry(ctx, away, func() error {
+		rows, err := l.db.QueryContext(ctx, deadLeases)
+		ids, err = all(rows, err, scanText)
+		return err
+	})
+	return ids, err
 }
 
 // forget removes a node whose lease has ended, once its jobs are taken over.
 func (l *leases) forget(ctx context.Context, id string) error {
+	return retry(ctx, away, func() error { return l.forgetOnce(ctx, id) })
+}
+
+func (l *leases) forgetOnce(ctx context.Context, id string) error {
 	switch alive, err := scanInt(l.db.QueryRowContext(ctx, liveLease, id)); {
 	case err != nil:
 		return err

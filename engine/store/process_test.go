@@ -17,12 +17,14 @@ import (
 
 	"runner/engine/grant"
 	"runner/engine/store"
+	"runner/engine/store/pgtest"
 )
 
 // floor watches workers from outside.
 type floor struct {
 	t   *testing.T
 	dir string
+	url string // of a database, instead of files in dir
 
 	mu      sync.Mutex
 	created []string
@@ -44,7 +46,7 @@ type hand struct {
 func (f *floor) hire(name string) *hand {
 	f.t.Helper()
 	h := &hand{read: make(chan struct{}), node: make(chan string, 1)}
-	h.cmd = exec.CommandContext(f.t.Context(), os.Args[0], workerArg, f.dir, name)
+	h.cmd = exec.CommandContext(f.t.Context(), os.Args[0], workerArg, f.dir, name, f.url)
 	h.cmd.Stderr = os.Stderr
 	var err error
 	if h.stdin, err = h.cmd.StdinPipe(); err != nil {
@@ -122,8 +124,33 @@ func (f *floor) fire(h *hand) {
 // processes on one file, any of which can be gone at any moment.
 func TestProcessesShareAFileWhileBeingKilled(t *testing.T) {
 	t.Parallel()
-	f := &floor{t: t, dir: t.TempDir() + "/state", done: map[string]string{}, found: map[string]time.Time{}, killed: map[string]time.Time{}}
-	const workers, kills = 4, 16
+	newFloor(t, "").share(16, 2*time.Second)
+}
+
+// The same on a database: the dead are found when their lease has ended.
+func TestProcessesShareADatabaseWhileBeingKilled(t *testing.T) {
+	t.Parallel()
+	newFloor(t, pgtest.Database(t)).share(8, workLease+2*time.Second)
+}
+
+func newFloor(t *testing.T, url string) *floor {
+	t.Helper()
+	return &floor{t: t, dir: t.TempDir() + "/state", url: url, done: map[string]string{}, found: map[string]time.Time{}, killed: map[string]time.Time{}}
+}
+
+func (f *floor) open() *store.Store {
+	f.t.Helper()
+	if f.url != "" {
+		return openAt(f.t, f.url)
+	}
+	return openIn(f.t, f.dir)
+}
+
+// share has workers killed; the dead have to be found within a time, usually.
+func (f *floor) share(kills int, within time.Duration) {
+	t := f.t
+	t.Helper()
+	const workers = 4
 	var crew []*hand
 	for i := range workers {
 		crew = append(crew, f.hire(fmt.Sprint("w", i)))
@@ -145,7 +172,7 @@ func TestProcessesShareAFileWhileBeingKilled(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	f.judge(time.Since(start))
+	f.judge(time.Since(start), within)
 }
 
 // awaitAllFound waits until every killed node was found dead by somebody.
@@ -171,13 +198,13 @@ func (f *floor) awaitAllFound() {
 	}
 }
 
-func (f *floor) judge(took time.Duration) {
+func (f *floor) judge(took, within time.Duration) {
 	t := f.t
 	t.Helper()
 	for _, w := range f.wrong {
 		t.Error(w)
 	}
-	s := openIn(t, f.dir)
+	s := f.open()
 	ok(t, s.VerifyAudit(t.Context()))
 	events := map[string][]string{}
 	for _, e := range must[[]grant.Event](t)(s.Audit(t.Context(), "")) {
@@ -207,7 +234,7 @@ func (f *floor) judge(took time.Duration) {
 	if len(f.created) < 20 || len(f.done) < 20 {
 		t.Error("too little was done to show anything")
 	}
-	if median := waits[len(waits)/2]; median > 2*time.Second {
+	if median := waits[len(waits)/2]; median > within {
 		t.Errorf("dead nodes are found after %v", median)
 	}
 }

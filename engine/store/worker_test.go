@@ -26,6 +26,9 @@ const workerArg = "store-worker"
 // workDevices is how many devices workers share.
 const workDevices = 4
 
+// workLease is the lease of workers that share a database.
+const workLease = 3 * time.Second
+
 // crew is a worker process.
 type crew struct {
 	ctx     context.Context //nolint:containedctx // that of the process
@@ -49,7 +52,7 @@ func worker(args []string, in io.Reader, out io.Writer) {
 		close(stop)
 	}()
 	w := &crew{ctx: context.Background(), out: out, name: args[1]}
-	if err := w.work(args[0], stop); err != nil {
+	if err := w.work(args[0], args[2], stop); err != nil {
 		w.say("error", err.Error())
 	}
 }
@@ -78,7 +81,7 @@ func (w *crew) say(words ...string) {
 }
 
 // work goes on until stop is closed; what it began is finished then.
-func (w *crew) work(dir string, stop <-chan struct{}) error {
+func (w *crew) work(dir, url string, stop <-chan struct{}) error {
 	// Opened before the node's lock file: the kernel closes them in this order,
 	// so that the device is free when the node is found dead.
 	for i := range w.devices {
@@ -88,7 +91,13 @@ func (w *crew) work(dir string, stop <-chan struct{}) error {
 		}
 		w.devices[i] = f
 	}
-	s, err := store.Open(w.ctx, dir)
+	var s *store.Store
+	var err error
+	if url == "" {
+		s, err = store.Open(w.ctx, dir)
+	} else {
+		s, err = store.OpenPostgres(w.ctx, store.Postgres{URL: url, Lease: workLease})
+	}
 	if err != nil {
 		return err
 	}
