@@ -45,12 +45,12 @@ func (k *comparison) changed(ctx context.Context, s *Seen, c *grant.Case) ([]str
 	if want := shellOf(g); want != nil && s.Shell != "" && !slices.Contains(want, s.Shell) {
 		say("its shell is %s", s.Shell)
 	}
-	groups, err := k.groups(ctx, g)
+	groups, err := k.groups(ctx, s, g)
 	if err != nil || groups == nil {
 		return why, err
 	}
 	for _, n := range s.Groups {
-		if !slices.Contains(groups, n) && n != s.Name {
+		if !slices.Contains(groups, n) && n != s.Name && n != usersSID {
 			say("somebody put it into %s", n)
 		}
 	}
@@ -98,8 +98,11 @@ func shellOf(g *grant.Grant) []string {
 	return []string{shell}
 }
 
+// usersSID is the group Users, into which Windows may put accounts by itself.
+const usersSID = "S-1-5-32-545"
+
 // groups are those that a grant put its account into; nil: that is not known.
-func (k *comparison) groups(ctx context.Context, g *grant.Grant) ([]string, error) {
+func (k *comparison) groups(ctx context.Context, s *Seen, g *grant.Grant) ([]string, error) {
 	if g.Origin != "" {
 		return nil, nil
 	}
@@ -114,6 +117,9 @@ func (k *comparison) groups(ctx context.Context, g *grant.Grant) ([]string, erro
 			member, is = strings.CutPrefix(c.Object, "windows:member:")
 		}
 		name, who, _ := strings.Cut(member, "/")
+		if is && s.SID != "" && !strings.HasPrefix(name, "S-1-") {
+			return nil, nil // the device tells groups by their SIDs only
+		}
 		if is && c.State == executor.Done && (who == g.Account || who == sidOf(g, nil)) && !slices.Contains(out, name) {
 			out = append(out, name)
 		}

@@ -49,6 +49,7 @@ var platforms = map[string]platform{
 	"windows": {
 		surface: "win_surface", names: []string{"account", "group"}, prove: "win_logon_check",
 		session: []evidence{{"win_sessions", "found", "process "}, {"win_profile", "deleted", "profile "}, {"win_scheduled_task", "removed", "task "}},
+		marks:   "win_marks", see: seeWindows, removal: "windows-local-user",
 	},
 }
 

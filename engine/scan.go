@@ -244,7 +244,7 @@ func (k *comparison) account(ctx context.Context, s *Seen) error {
 	switch {
 	case !s.Marked:
 		if c = k.owner(s); c == nil {
-			if r := k.e.Inventory.Devices[k.s.Device].UIDs; s.UID < r.First || s.UID > r.Last {
+			if r := k.e.Inventory.Devices[k.s.Device].UIDs; s.SID != "" || s.UID < r.First || s.UID > r.Last {
 				return nil // its text only begins like a mark
 			}
 			k.add(FoundUnmarked, s, nil, "nothing says whose it is, and its number is one that runner gives")

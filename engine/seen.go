@@ -89,6 +89,21 @@ func seeLinux(items []string) (out []Seen, more bool) {
 	return out, more
 }
 
+// seeWindows reads what the module win_marks says.
+func seeWindows(items []string) (out []Seen, more bool) {
+	for _, it := range items {
+		f := strings.SplitN(it, "\t", 7)
+		if f[0] != SeenAccount || len(f) < 7 {
+			continue
+		}
+		s := Seen{Kind: SeenAccount, Name: f[1], Account: f[1], SID: f[2], State: f[3], Groups: list(f[5]), Text: f[6]}
+		s.Expires, _ = time.Parse(time.RFC3339, f[4]) // or never
+		s.Mark, s.Marked = grant.MarkOf(s.Text)
+		out = append(out, s)
+	}
+	return out, false
+}
+
 // list takes names apart that commas separate.
 func list(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })

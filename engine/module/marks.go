@@ -43,6 +43,38 @@ func marks() *Module {
 	}
 }
 
+// winMarks is marks for Windows, where the description of an account is its mark,
+// and its own expiry says until when.
+func winMarks() *Module {
+	return &Module{
+		Name:     "win_marks",
+		Summary:  "List local accounts that bear a mark of runner, and accounts that are asked for",
+		Examples: []string{"name: List what runner made\nregister: made\nwin_marks: {}"},
+		ReadOnly: true,
+		Args: []Field{
+			{Name: "names", Type: listOf, Default: []string{}, Doc: "accounts that are listed without a mark, too", Example: "[jit-abc]"},
+			{Name: "sids", Type: listOf, Default: []string{}, Doc: "SIDs whose accounts are listed without a mark, too", Example: "[S-1-5-21-1004336348-1177238915-682003330-1001]"},
+		},
+		Outputs: []Field{
+			{Name: "items", Type: listOf, Doc: "what was found, tabs between: account, name, SID, locked or open, never or the UTC time from which it is expired, SIDs of its local groups, description"},
+			{Name: "clock", Type: lang.Int, Doc: "the device's clock, seconds since 1970"},
+		},
+		Check: func(a Args) error {
+			for _, n := range a.List("names") {
+				if err := checkWinName(Args{"names": n}, "names"); err != nil {
+					return err
+				}
+			}
+			for _, s := range a.List("sids") {
+				if err := checkSID(Args{"sid": s}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
 func decimal(s string) bool {
 	for _, r := range s {
 		if r < '0' || r > '9' {

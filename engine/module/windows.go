@@ -24,7 +24,7 @@ func Windows() (*Registry, error) {
 
 func windowsModules() ([]*Module, error) {
 	ms := []*Module{
-		winFacts(), winUser(), winUserInfo(), winEnable(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), winScheduledTask(), winService(), winFile(), winCopy(), powershell(), winCommand(), winSurface(),
+		winFacts(), winUser(), winUserInfo(), winEnable(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), winScheduledTask(), winService(), winFile(), winCopy(), powershell(), winCommand(), winSurface(), winMarks(),
 	}
 	lib := library{}
 	rest, err := lib.read("ps/lib.ps1")

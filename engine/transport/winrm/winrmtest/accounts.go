@@ -263,6 +263,14 @@ func (u *Account) object() *pseval.Object {
 }
 
 func (a *Accounts) getUser(c pseval.Call) error {
+	if named(c, "name") == "" && named(c, "sid") == "" {
+		for _, u := range a.Users {
+			if err := c.Output(u.object()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	u, err := a.theUser(c)
 	if err != nil {
 		return err
