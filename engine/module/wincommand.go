@@ -24,6 +24,7 @@ func checkWinPath(a Args, args ...string) error {
 func winRunFields(fs ...Field) []Field {
 	return append(fs,
 		Field{Name: "creates", Type: lang.String, Default: "", Doc: "do nothing when this path is there", Example: `'C:\JIT\done'`},
+		Field{Name: "env", Type: lang.Type{Kind: lang.MapKind}, Pairs: true, Doc: "variables of its environment; one with an empty text is taken away; not for secrets, which a script has as variables", Example: "{HTTPS_PROXY: 'http://proxy:3128'}"},
 		Field{Name: "removes", Type: lang.String, Default: "", Doc: "do nothing when this path is not there", Example: `'C:\JIT\done'`},
 	)
 }

@@ -27,13 +27,16 @@ func windowsModules() ([]*Module, error) {
 		winFacts(), winUser(), winUserInfo(), winEnable(), winGroup(), winGroupMember(), winProfile(), winSessions(), winLogonCheck(), winScheduledTask(), winService(), winFile(), winCopy(), powershell(), winCommand(), winSurface(), winMarks(),
 	}
 	lib := library{}
-	rest, err := lib.read("ps/lib.ps1")
-	if err != nil {
-		return nil, err
+	for _, file := range []string{"ps/lib.ps1", "ps/lib_run.ps1"} {
+		rest, err := lib.read(file)
+		if err != nil {
+			return nil, err
+		}
+		if rest != "" {
+			return nil, fmt.Errorf("module: %s does more than define: %s", file, rest)
+		}
 	}
-	if rest != "" {
-		return nil, fmt.Errorf("module: lib.ps1 does more than define: %s", rest)
-	}
+	var err error
 	for _, m := range ms {
 		m.Platform, m.library = "windows", lib
 		if m.Ps, err = lib.read("ps/" + m.Name + ".ps1"); err != nil {

@@ -86,8 +86,10 @@ func (h *winHost) do(t *testing.T, mode transport.Mode, name string, args module
 	for _, f := range m.Args {
 		s.Args = append(s.Args, transport.Arg{Name: f.Name, Value: transport.Lit{V: all[f.Name]}})
 	}
-	if v, given := args["_r1"]; given {
-		s.Args = append(s.Args, transport.Arg{Name: "_r1", Value: transport.Lit{V: v}})
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		if strings.HasPrefix(name, "_") {
+			s.Args = append(s.Args, transport.Arg{Name: name, Value: transport.Lit{V: args[name]}})
+		}
 	}
 	r := winResult{out: map[string]string{}}
 	h.n++

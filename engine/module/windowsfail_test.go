@@ -144,7 +144,7 @@ func TestWindowsBodiesArePowerShell(t *testing.T) {
 			"Add-Type", "Invoke-Expression", "iex ", "[scriptblock]", "[System.", "[Reflection", "::new(", "New-Object -Com", "ConvertTo-SecureString", "AsPlainText", "{{", "`",
 			"net user", "net.exe", "Start-Process", "Write-Host", "$script:", "exit",
 		} {
-			if strings.Contains(string(b), word) && (f != "ps/powershell.ps1" || word != "[scriptblock]" && word != "Invoke-Expression") {
+			if strings.Contains(string(b), word) && (f != "ps/lib_run.ps1" || word != "[scriptblock]" && word != "Invoke-Expression") {
 				t.Errorf("%s uses %s", f, word)
 			}
 		}
@@ -192,6 +192,27 @@ func TestWindowsScripts(t *testing.T) {
 			t.Errorf("%v: %+v", c.more, r)
 		}
 	}
+	env := module.Args{"env": "JIT_A PUBLIC", "_e1": "'; exit; $(x)", "_e2": ""}
+	if r := h.ok(t, "powershell", script("\"<$env:JIT_A|$env:PUBLIC>\"", env)); r.stderr != "<'; exit; $(x)|>\n" {
+		t.Errorf("an environment: %+v", r)
+	}
+	h.ok(t, "win_command", module.Args{"argv": []string{"whoami.exe"}, "env": "JIT_A", "_e1": "x"})
+	h.Folder(`C:\jit`)
+	for _, c := range []struct {
+		path, want, state string
+		changed, fails    bool
+	}{{`C:\jit`, "present", "present", false, false}, {`C:\no`, "absent", "absent", false, false}, {`C:\jit`, "absent", "present", true, true}, {`C:\no`, "present", "absent", true, true}} {
+		for name, args := range map[string]module.Args{"powershell": script("'x'", nil), "win_command": {"argv": []string{"whoami.exe"}}} {
+			maps.Copy(args, module.Args{"_probe": "$global:LASTEXITCODE = 3\nTest-Path -LiteralPath \"$_probe1\"", "_probe1": c.path, "_want": c.want})
+			if r := h.do(t, transport.Apply, name, args); r.changed != c.changed || (r.rc != 0) != c.fails || r.state(0) != c.state {
+				t.Errorf("%s, %+v: %+v", name, c, r)
+			}
+			if r := h.do(t, transport.Probe, name, args); r.rc != 0 || r.changed || r.state(0) != c.state {
+				t.Errorf("probe of %s, %+v: %+v", name, c, r)
+			}
+		}
+	}
+	h.fails(t, "say True or False, and said: x", "powershell", script("'y'", module.Args{"_probe": "'x'", "_want": "present"}))
 	h.fails(t, "is not recognized", "win_command", module.Args{"argv": []string{"nothing.exe", "a b", "$(c)"}})
 }
 

@@ -162,7 +162,11 @@ func (l *loader) unprobed(s *Step) {
 	if s.Undo == nil || s.Probe != nil || s.ChangedWhen != nil || asks || s.Args["creates"] != nil || s.Args["removes"] != nil {
 		return
 	}
-	l.Warn(moduleKey(s), "no-probe", "nobody can tell whether what this %s makes is there: it runs again although it is, and is undone although it was there before; add probe: with a script that exits 0 when it is there, or creates: with the path that it makes", s.Module.Name)
+	says := "exits 0"
+	if s.Module.Ps != "" {
+		says = "says True"
+	}
+	l.Warn(moduleKey(s), "no-probe", "nobody can tell whether what this %s makes is there: it runs again although it is, and is undone although it was there before; add probe: with a script that %s when it is there, or creates: with the path that it makes", s.Module.Name, says)
 }
 
 // Names of accounts that a grant has by default: jit- and ten characters.

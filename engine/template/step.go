@@ -367,9 +367,6 @@ func (l *loader) probe(f *lang.Fields, s *Step, n *lang.Node, sec *section, guar
 	case !s.Module.NeedsUndo:
 		l.Add(f.Key("probe"), "no-effect", "probe has no effect with %s, which looks by itself; leave it out", s.Module.Name)
 		return nil
-	case s.Module.Ps != "":
-		l.Add(f.Key("probe"), "wrong-platform", "probe is a script of POSIX sh, and %s is for Windows; ask in the script itself", s.Module.Name)
-		return nil
 	case f.Node.Get("undo") == nil:
 		l.Add(f.Key("probe"), "missing-key", "%s has probe and no undo; add undo: with the script that takes back what the probe finds", f.What)
 		return nil

@@ -1,11 +1,14 @@
 # A program with its arguments, without a shell.
-if ($M -eq 'probe') { return }
-if ($a.creates -and (Test-Path -LiteralPath $a.creates)) {
-  _say "$($a.creates) is there already"
-  return
+$is = ''
+if ($_probe) {
+  $is = win_look $_probe
+  _state 0 $is
 }
-if ($a.removes -and (-not (Test-Path -LiteralPath $a.removes))) {
-  _say "$($a.removes) is not there"
+if ($M -eq 'probe') { return }
+$why = win_idle $a.creates $a.removes
+if ($is -and ($is -eq $_want)) { $why = "it is $is already" }
+if ($why) {
+  _say $why
   return
 }
 _changed
@@ -13,10 +16,17 @@ if ($M -eq 'check') {
   _say 'would run'
   return
 }
-$ErrorActionPreference = 'Continue'
 $program = ''
 $rest = @()
 foreach ($word in @($a.argv)) {
   if ($program) { $rest = $rest + $word } else { $program = $word }
 }
-& $program @rest
+$was = win_env $a.env
+$ErrorActionPreference = 'Continue'
+try { & $program @rest } finally { win_unenv $a.env $was }
+$ErrorActionPreference = 'Stop'
+if ($_probe -and (-not $global:LASTEXITCODE)) {
+  $is = win_look $_probe
+  _state 0 $is
+  if ($is -ne $_want) { _fail 1 "it has run, and its probe says: $is" }
+}

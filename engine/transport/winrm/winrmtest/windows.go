@@ -87,6 +87,7 @@ func (w *Windows) run(ctx context.Context, p *Pipeline, pid int64, script string
 		m.Env["computername"], m.Env["public"] = w.Accounts.Computer, `C:\Users\Public`
 		w.Accounts.add(m.Commands)
 	}
+	environment(m)
 	m.Body = func(ctx context.Context, name string, c pseval.Call) (bool, error) {
 		body := w.Bodies[name]
 		if body == nil {
@@ -100,6 +101,35 @@ func (w *Windows) run(ctx context.Context, p *Pipeline, pid int64, script string
 	params["psversiontable"] = property("psversion", "5.1.20348.1")
 	params["executioncontext"] = property("sessionstate", property("languagemode", "FullLanguage"))
 	return m.Run(ctx, script, params)
+}
+
+// environment adds the commands for variables of the process and of the script.
+func environment(m *pseval.Machine) {
+	other := m.Commands["test-path"]
+	name := func(c pseval.Call) (string, bool) {
+		return strings.CutPrefix(strings.ToLower(fmt.Sprint(c.Named["literalpath"])), `env:\`)
+	}
+	m.Commands["test-path"] = func(ctx context.Context, c pseval.Call) error {
+		if n, is := name(c); is {
+			return c.Output(m.Env[n] != "")
+		}
+		return other(ctx, c)
+	}
+	m.Commands["get-item"] = func(_ context.Context, c pseval.Call) error {
+		n, _ := name(c)
+		return c.Output(&pseval.Object{Properties: map[string]any{"value": m.Env[n]}})
+	}
+	m.Commands["set-item"] = func(_ context.Context, c pseval.Call) error {
+		n, _ := name(c)
+		m.Env[n], _ = c.Named["value"].(string)
+		if m.Env[n] == "" {
+			delete(m.Env, n)
+		}
+		return nil
+	}
+	m.Commands["get-variable"] = func(_ context.Context, c pseval.Call) error {
+		return c.Output(c.Variable(strings.ToLower(fmt.Sprint(c.Named["name"]))))
+	}
 }
 
 // inward turns an argument into a value of a script.

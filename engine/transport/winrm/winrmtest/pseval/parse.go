@@ -516,7 +516,11 @@ func (p *parser) inner() *node {
 
 // variable reads what follows a dollar sign.
 func (p *parser) variable() *node {
+	braced := p.take("{")
 	name := strings.ToLower(p.word())
+	if braced && !p.take("}") {
+		p.fail("a name in ${ }")
+	}
 	if p.peek() == ':' && (name == "global" || name == "env") {
 		p.i++
 		name += ":" + strings.ToLower(p.word())
