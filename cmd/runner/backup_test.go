@@ -160,3 +160,43 @@ func TestARestorationWaitsForNobodyAndIsRemembered(t *testing.T) {
 		t.Errorf("restored at %v, %v", at, err)
 	}
 }
+
+func TestARestorationThatIsKilledLeavesAState(t *testing.T) {
+	t.Parallel()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := savedSite(t, bin, 100)
+	file := filepath.Join(t.TempDir(), "b.tar")
+	if out, code := runIn(t, bin, dir, "backup", file); code != 0 {
+		t.Fatal(out)
+	}
+	began := time.Now()
+	if out, code := runIn(t, bin, dir, "restore", file); code != 0 {
+		t.Fatal(out)
+	}
+	takes := time.Since(began)
+	for n := range 6 {
+		c := exec.Command(bin, "--workspace", dir, "restore", file)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(takes*time.Duration(n+1)/6, func() { _ = c.Process.Signal(syscall.SIGKILL) })
+		_ = c.Wait()
+		timer.Stop()
+		s, err := store.Open(t.Context(), filepath.Join(dir, "state"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored, _, err := s.LogSize(t.Context(), "x-1"); err != nil || stored != 100<<16 {
+			t.Errorf("%d bytes are there, %v", stored, err)
+		}
+		if at, err := s.Marked(t.Context(), engine.MarkRestored); err != nil || at.IsZero() {
+			t.Errorf("it is forgotten that the store was restored: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -34,7 +34,7 @@ type parser struct {
 	name  string
 	text  []byte
 	dec   *json.Decoder
-	nodes int
+	nodes int // that may still come
 	line  int // of the byte seen
 	col   int // of it, from 0, in runes
 	seen  int // byte up to which lines and columns are counted
@@ -46,15 +46,18 @@ type boundError struct{ what string }
 func (e *boundError) Error() string { return e.what }
 
 // parse reads one JSON document.
-func parse(name string, text []byte) (tree, lang.Problems) {
-	p := &parser{name: name, text: text, dec: json.NewDecoder(bytes.NewReader(text)), line: 1}
+func parse(name string, text []byte) (tree, lang.Problems) { return parseWithin(name, text, maxNodes) }
+
+// parseWithin is parse for at most so many values and keys.
+func parseWithin(name string, text []byte, nodes int) (tree, lang.Problems) {
+	p := &parser{name: name, text: text, dec: json.NewDecoder(bytes.NewReader(text)), line: 1, nodes: nodes}
 	p.paths = map[*lang.Node]string{}
 	p.dec.UseNumber()
 	problem := func(code, format string, args ...any) lang.Problems {
 		return lang.Problems{{Pos: p.pos(), Code: code, Message: fmt.Sprintf(format, args...)}}
 	}
 	if len(text) > maxSize {
-		return p.tree, problem("too-large", "the file has %d MiB; at most %d are read", len(text)>>20, maxSize>>20)
+		return p.tree, lang.Problems{{Pos: lang.Pos{File: name, Line: 1, Col: 1}, Code: "too-large", Message: fmt.Sprintf("the file is larger than %d MiB, which is the most that is read", maxSize>>20)}}
 	}
 	var err error
 	if p.root, err = p.value("", 0); err == nil {
@@ -93,7 +96,7 @@ func (p *parser) pos() lang.Pos {
 
 // node makes a node at a place.
 func (p *parser) node(kind lang.NodeKind, pos lang.Pos, path string) (*lang.Node, error) {
-	if p.nodes++; p.nodes > maxNodes {
+	if p.nodes--; p.nodes < 0 {
 		return nil, &boundError{fmt.Sprintf("the file has more than %d values", maxNodes)}
 	}
 	n := &lang.Node{Kind: kind, Pos: pos}

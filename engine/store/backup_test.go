@@ -54,7 +54,7 @@ func TestABackupIsOfOneMomentWhileOthersWrite(t *testing.T) {
 	})
 	<-begun
 	last := 0
-	for range 10 {
+	for range 5 {
 		b := openIn(t, saved(t, s))
 		cases := must[[]grant.Case](t)(b.Cases(t.Context(), grant.Filter{Limit: 1 << 20}))
 		logs := must[[]grant.Chunk](t)(b.ReadLog(t.Context(), "x-1", 0, 1<<20))
@@ -114,7 +114,7 @@ func TestABackupWithoutRoomSaysSo(t *testing.T) {
 func TestDamagedAndNewerCopiesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := openIn(t, filepath.Join(t.TempDir(), "state"))
-	for n := range 200 {
+	for n := range 5 {
 		ok(t, s.Create(t.Context(), newCase(n+1, "db1"), nil))
 	}
 	dir := saved(t, s)
