@@ -33,6 +33,9 @@ type Server struct {
 	bin  string
 	attr syscall.SysProcAttr
 	log  string
+	cert string // file; "": no TLS
+	key  string
+	port string // part of the name of the socket
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -51,6 +54,40 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	return s, nil
 }
 
+// StartTLS makes a server that also listens on a port of 127.0.0.1, with a certificate
+// and its key, and wants passwords there.
+func StartTLS(ctx context.Context, port int, cert, key string) (*Server, error) {
+	s := &Server{cert: cert, key: key, port: strconv.Itoa(port)}
+	err := s.start(ctx, []string{"listen_addresses = '127.0.0.1'", "port = " + s.port, "ssl = on", "ssl_cert_file = 'cert.pem'", "ssl_key_file = 'key.pem'"})
+	if err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// present gives the server its certificate.
+func (s *Server) present() error {
+	if s.cert == "" {
+		return nil
+	}
+	for from, to := range map[string]string{s.cert: "cert.pem", s.key: "key.pem"} {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(s.data(), to)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			return err
+		}
+		if c := s.attr.Credential; c != nil {
+			if err := os.Chown(path, int(c.Uid), int(c.Gid)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (s *Server) start(ctx context.Context, settings []string) (err error) {
 	if s.bin, err = programs(); err != nil {
 		return err
@@ -62,11 +99,14 @@ func (s *Server) start(ctx context.Context, settings []string) (err error) {
 	if err := s.ownedBy(); err != nil {
 		return err
 	}
-	initdb := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--no-sync", "--username=postgres", "--auth=trust",
+	initdb := exec.CommandContext(ctx, filepath.Join(s.bin, "initdb"), "--no-sync", "--username=postgres", "--auth-local=trust", "--auth-host=scram-sha-256",
 		"--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en", s.data())
 	initdb.SysProcAttr, initdb.Dir = &s.attr, s.dir
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("pgtest: initdb: %w: %s", err, out)
+	}
+	if err := s.present(); err != nil {
+		return err
 	}
 	conf := strings.Join(append([]string{"listen_addresses = ''", "unix_socket_directories = '" + s.dir + "'", "fsync = off", "max_connections = 300", "shared_buffers = 32MB"}, settings...), "\n")
 	if err := appendFile(filepath.Join(s.data(), "postgresql.conf"), conf+"\n"); err != nil {
@@ -178,7 +218,11 @@ func (s *Server) Log() string {
 
 // URL names a database of the server.
 func (s *Server) URL(database string) string {
-	u := url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: url.Values{"host": {s.dir}, "user": {"postgres"}}.Encode()}
+	q := url.Values{"host": {s.dir}, "user": {"postgres"}}
+	if s.port != "" {
+		q.Set("port", s.port)
+	}
+	u := url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: q.Encode()}
 	return u.String()
 }
 
