@@ -13,6 +13,8 @@ import (
 const (
 	// lookEvery is how often workers look for what others did.
 	lookEvery = time.Second
+	// peekEvery is how often they look for what others made due, where nobody rings.
+	peekEvery = lookEvery / 5
 	// lookApart is the least pause between two looks.
 	lookApart = 25 * time.Millisecond
 	// scanAtMost is the longest time between two looks at all that is due;
@@ -93,7 +95,7 @@ func newDispatcher(e *Engine, slots int) *dispatcher {
 // Serve works until ctx ends: it takes jobs from dead workers, ends what has
 // expired, and runs what is due, at most slots jobs at once; those that wait for
 // devices that are slow to answer do not count. It looks for work of other
-// processes once a second and when it is woken, and sleeps otherwise. What is
+// processes several times a second, or when it is woken, and sleeps otherwise. What is
 // under way when ctx ends is given grace to finish; then it is cut off, and
 // handed back: at once when the cause of ctx is grant.ErrLeaseLost, because others
 // take it over.
@@ -357,6 +359,9 @@ func (d *dispatcher) nap(ctx context.Context) time.Duration {
 		return lookEvery // a job that ends will tell
 	}
 	nap := lookEvery
+	if d.e.Wake == nil {
+		nap = peekEvery
+	}
 	if d.sweep == nil {
 		if next, ok, err := d.e.Store.NextDue(ctx, now); err == nil && ok {
 			nap = min(nap, next.Sub(now))

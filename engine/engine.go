@@ -147,7 +147,7 @@ type Engine struct {
 	// Pinned keeps templates that were read from what grants pinned. nil: none are.
 	Pinned *Pinned
 	// Wake has Serve look for work at once; without room it does not receive. nil:
-	// it finds out within a second.
+	// it looks several times a second.
 	Wake <-chan struct{}
 	// Until is the moment, of the clock of time.Now, up to which the lease of a node
 	// of this process surely holds; one that has passed when it is none any more.

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"testing"
 )
 
@@ -26,23 +27,9 @@ func TestStatementsThatAreKept(t *testing.T) {
 	tx, err := db.BeginTx(t.Context(), nil)
 	ok(t, err)
 	sum := 0
-	outer, err := tx.QueryContext(t.Context(), all)
-	ok(t, err)
-	for outer.Next() {
-		var a int
-		ok(t, outer.Scan(&a))
-		inner, err := tx.QueryContext(t.Context(), all)
-		ok(t, err)
-		for inner.Next() {
-			var b int
-			ok(t, inner.Scan(&b))
-			sum += 10*a + b
-		}
-		ok(t, inner.Err())
-		ok(t, inner.Close())
-	}
-	ok(t, outer.Err())
-	ok(t, outer.Close())
+	each(t, tx, all, func(a int) {
+		each(t, tx, all, func(b int) { sum += 10*a + b })
+	})
 	ok(t, tx.Rollback())
 	same(t, sum, 4*10*6+4*6)
 	exec(`ALTER TABLE t ADD COLUMN b TEXT NOT NULL DEFAULT 'x'`)
@@ -56,4 +43,18 @@ func TestStatementsThatAreKept(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), insert, 5); err == nil {
 		t.Fatal("a table that is gone is no error")
 	}
+}
+
+// each reads the rows of a query one by one.
+func each(t *testing.T, tx *sql.Tx, query string, do func(int)) {
+	t.Helper()
+	rows, err := tx.QueryContext(t.Context(), query)
+	ok(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var n int
+		ok(t, rows.Scan(&n))
+		do(n)
+	}
+	ok(t, rows.Err())
 }
