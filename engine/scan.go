@@ -283,11 +283,7 @@ func (k *comparison) account(ctx context.Context, s *Seen) error {
 	case len(why) > 0:
 		k.add(FoundChanged, s, c, why...)
 	case late > 0:
-		text := "its removal is overdue by " + late.Round(time.Second).String()
-		if r := c.Removal(); r != nil && r.BlockedBy != "" {
-			text += ", blocked by " + r.BlockedBy
-		}
-		k.add(FoundOverdue, s, c, text)
+		k.add(FoundOverdue, s, c, overdueText(c, late))
 	default:
 		k.s.OK++
 	}
@@ -334,6 +330,10 @@ func (k *comparison) loose(s *Seen) {
 		k.add(FoundStray, s, nil, "it was written by runner, and nothing says for which grant")
 		return
 	}
+	if c != nil && !c.Grant.Creates && !c.Grant.State.Final() {
+		k.elevated(s, c)
+		return
+	}
 	with := k.holder(s)
 	switch {
 	case with != nil && (with.Account == s.Account || with.Name == s.Account):
@@ -349,6 +349,29 @@ func (k *comparison) loose(s *Seen) {
 	default:
 		k.add(FoundStray, s, nil, "its mark names grant "+s.Mark.Grant+", which this store does not know, and no account here bears that mark")
 	}
+}
+
+// elevated looks at a rule or key that a grant gave to an account that was there.
+func (k *comparison) elevated(s *Seen, c *grant.Case) {
+	g := &c.Grant
+	switch late := c.Overdue(k.now); {
+	case busy(c):
+	case s.Kind == SeenSudoers && s.Account != g.Account:
+		k.add(FoundStray, s, c, fmt.Sprintf("it bears the mark of grant %s, whose account is %s, and it is for %s", g.ID, g.Account, cmp.Or(s.Account, "nobody")))
+	case late > 0:
+		k.add(FoundOverdue, s, c, overdueText(c, late))
+	default:
+		k.s.OK++
+	}
+}
+
+// overdueText says how late a removal is, and what is in its way.
+func overdueText(c *grant.Case, late time.Duration) string {
+	text := "its removal is overdue by " + late.Round(time.Second).String()
+	if r := c.Removal(); r != nil && r.BlockedBy != "" {
+		text += ", blocked by " + r.BlockedBy
+	}
+	return text
 }
 
 // holder returns the account of the grant that a mark names, or one that bears the

@@ -334,3 +334,32 @@ func TestADeviceIsRetiredOnlyWhenItIsGone(t *testing.T) {
 	must(t, err)
 	w.gone(back)
 }
+
+// The sudo rule of an elevation is known by its mark; what a snapshot brings back of
+// one is taken away again.
+func TestAScanKnowsTheRulesOfElevations(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, elevations("root type:elevate,elevate:linux-sudo commands:[/usr/bin/id]"))
+	w.sh("useradd -m erin")
+	c := w.elevate("root", "ada")
+	if s := w.finds(); s.OK != 1 || s.Marked != 1 {
+		t.Fatalf("%+v", s)
+	}
+	rule := "/etc/sudoers.d/runner-" + c.Grant.ID
+	w.sh("cp -p " + rule + " /root/rule; sed -i 's/^erin /plain /' " + rule)
+	w.finds("stray sudoers|whose account is erin, and it is for plain")
+	w.sh("cp -p /root/rule " + rule)
+	w.over(c)
+	w.finds()
+	w.sh("cp -p /root/rule " + rule)
+	w.finds("returned sudoers|is removed since")
+	back, err := w.Adopt(t.Context(), engine.Decision{Device: "box", Object: c.Grant.ID, Actor: "ops"})
+	must(t, err)
+	back, err = w.RunDue(t.Context(), back)
+	must(t, err)
+	if back.Grant.State != grant.Removed {
+		t.Fatalf("%+v", back)
+	}
+	w.finds()
+	w.sh("test ! -e " + rule + " && id erin")
+}
