@@ -79,6 +79,9 @@ func (e *Engine) PlanRequest(ctx context.Context, a Ask) (*RequestPlan, error) {
 	}
 	defer conn.Close()
 	p.Peer = conn.Peer().Address + " " + conn.Peer().Identity
+	if q.elevate != nil {
+		p.Notes = append(p.Notes, fmt.Sprintf("then the account is elevated by elevate/%s, which is not tried here because there is no such account yet; the removal begins with the section revert of elevate/%s", q.elevate.Name, q.revert.Name))
+	}
 	if err := e.planCreate(ctx, p, conn, q, &g, v); err != nil {
 		return nil, err
 	}

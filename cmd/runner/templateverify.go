@@ -148,6 +148,9 @@ func (a *app) pair(name string) (create, removal *template.Template, err error) 
 	if create, err = a.findTemplate(name); err != nil {
 		return nil, nil, err
 	}
+	if create.Kind == template.Elevate {
+		return nil, nil, usagef("%s/%s is an elevate template, which is rehearsed on the device before each grant; verified on throw-away machines are create templates", create.Kind, create.Name)
+	}
 	if create.Kind != template.Create {
 		return nil, nil, usagef("%s/%s is a %s template: name the create template, and its removal is verified with it", create.Kind, create.Name, create.Kind)
 	}
