@@ -117,7 +117,7 @@ func (a *app) backup(ctx context.Context, name string, withKey bool) (err error)
 		_, _ = fmt.Fprintf(out, "%s  %s, sha256 %s\n", oneLine(v.File), bytesText(v.Size), v.SHA256)
 		if withKey {
 			a.hint("the file holds the key, too: whoever has it has the secrets in it")
-		} else {
+		} else if len(m.Proof) > 0 {
 			a.hint("the key is not in it; keep it apart: install -m 600 %s /safe/runner-key", v.Key)
 		}
 	})

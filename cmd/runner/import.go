@@ -137,6 +137,9 @@ func (i *imports) run(name string) error {
 			return err
 		}
 	}
+	if !i.dry {
+		a.hint("runner inventory check checks them all; runner launch CREDENTIAL -j --plan says how a session would be opened")
+	}
 	v := viewImport(res, dir, i.dry)
 	return a.answer(v, func(w io.Writer) { describeImport(w, v) })
 }

@@ -130,11 +130,16 @@ func (c *converter) located(ps lang.Problems) lang.Problems {
 // note says that something is not taken over; the same text once, with a count.
 func (c *converter) note(n *lang.Node, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if i, is := c.noted[text]; is {
+	c.noteOnce(n, text, text)
+}
+
+// noteOnce is note for what is the same when its key is.
+func (c *converter) noteOnce(n *lang.Node, key, text string) {
+	if i, is := c.noted[key]; is {
 		c.out.Notes[i].Count++
 		return
 	}
-	c.noted[text] = len(c.out.Notes)
+	c.noted[key] = len(c.out.Notes)
 	c.out.Notes = append(c.out.Notes, Note{Path: cmp.Or(c.paths[n], "the project"), Text: text, Count: 1})
 }
 
@@ -198,9 +203,9 @@ func (c *converter) rest(f *lang.Fields, without ...string) {
 		switch key := e.Key.Text; {
 		case strings.HasPrefix(key, "_comment"), e.Value.Kind == lang.NullNode, e.Value.Kind != lang.ScalarNode && len(e.Value.Entries)+len(e.Value.Items) == 0:
 		case slices.Contains(without, key):
-			c.note(e.Key, "%s has no counterpart here", key)
+			c.noteOnce(e.Key, "without "+key, "no counterpart here")
 		default:
-			c.note(e.Key, "%s is not known: it is left out", strconv.QuoteToASCII(clip(key)))
+			c.noteOnce(e.Key, "unknown "+key, "not known: left out")
 		}
 	}
 }

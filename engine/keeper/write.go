@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 // Names of documents, and of files made of them.
 const maxName = 60
+
+// runs are several dots and hyphens together.
+var runs = regexp.MustCompile(`[-.]{2,}`)
 
 // slug makes a name of what somebody called a thing: never a path.
 func slug(title, otherwise string) string {
@@ -28,7 +32,7 @@ func slug(title, otherwise string) string {
 			break
 		}
 	}
-	s := strings.Trim(b.String(), "-._")
+	s := strings.Trim(runs.ReplaceAllString(b.String(), "-"), "-._")
 	if s == "" {
 		return otherwise
 	}
