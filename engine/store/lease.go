@@ -167,6 +167,7 @@ func (l *lease) keep(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := l.beat(ctx); ctx.Err() == nil && (isNone(err) || l.left() <= 0) {
+			l.renewed(time.Time{}) // never: others may have taken its jobs already
 			close(l.lost)
 			return
 		}

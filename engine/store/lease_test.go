@@ -90,6 +90,22 @@ func TestANodeThatIsNotHeardOfIsDeadAndKnowsItFirst(t *testing.T) {
 	ok(t, n.Leave()) // it has been forgotten already
 }
 
+// Whatever ended its lease: what it runs has to stop now, not when it would have ended.
+func TestANodeWhoseLeaseWasEndedDoesNotCountOnIt(t *testing.T) {
+	t.Parallel()
+	s := openShared(t)
+	n := must[*store.Node](t)(s.Join(t.Context(), "one"))
+	_, err := s.Raw().ExecContext(t.Context(), `UPDATE nodes SET lease_until = 0`)
+	ok(t, err)
+	<-n.Lost()
+	if left := time.Until(s.Until(n.ID())); left > 0 {
+		t.Errorf("it counts on another %v", left)
+	}
+	same(t, dead(t, s), []string{n.ID()})
+	ok(t, n.Leave())
+	same(t, len(dead(t, s)), 0)
+}
+
 func TestANodeThatLeavesItsJobsBehindIsDeadAtOnce(t *testing.T) {
 	t.Parallel()
 	s := openShared(t)

@@ -90,6 +90,8 @@ func created(t *testing.T, s *store.Store, n int, due time.Time) string {
 func woken(t *testing.T, by string, ms ...*machine) {
 	t.Helper()
 	ms = append(ms, &machine{})
+	start := time.Now()
+	defer func() { t.Logf("%s: heard after %v", by, time.Since(start).Round(time.Millisecond)) }()
 	select {
 	case <-ms[0].wake:
 	case <-ms[1].wake:
@@ -191,4 +193,27 @@ func TestBellsAreHungOnceByMachinesThatOpenAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func TestBellsAreHeardAgainAfterTheServerCrashed(t *testing.T) {
+	t.Parallel()
+	server := must[*pgtest.Server](t)(pgtest.Start(t.Context()))
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	url := must[string](t)(server.Database(t.Context()))
+	a, asks := hear(t, url, "n-a"), open(t, url)
+	defer a.stop()
+	created(t, asks, 1, asks.Now())
+	woken(t, "a job", a)
+	server.Crash()
+	if err := server.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	created(t, asks, 2, asks.Now())
+	woken(t, "a job after the crash", a)
+	created(t, asks, 3, asks.Now())
+	woken(t, "another job", a)
 }
