@@ -93,3 +93,14 @@ printf '#!/bin/sh\n/usr/sbin/useradd.real "$@" && chown root: /home/`+acct+`\n' 
 		t.Errorf("%+v", r)
 	}
 }
+
+// Whoever reads why an account is not removed needs to know who is in the way.
+func TestALockThatStaysNamesItsHolder(t *testing.T) {
+	t.Parallel()
+	d := start(t, "dash")
+	d.ok(t, "user", account())
+	d.sh(t, "sleep 600 >/dev/null 2>&1 & printf $! >/etc/passwd.lock")
+	d.refused(t, "user", account("state", "absent", "remove_home", false), " sleep holds /etc/passwd.lock")
+	d.sh(t, "kill $(cat /etc/passwd.lock); rm -f /etc/passwd.lock")
+	d.ok(t, "user", account("state", "absent"))
+}

@@ -206,18 +206,29 @@ lib_day() {
 lib_nap() { lib_stale; sleep 0.1 2>/dev/null || sleep 1; }
 
 # lib_retry COMMAND...: runs it, in UTC so that days are those of UTC; while it
-# says that a database is locked, up to 5 times more. Its output is in v_err,
-# its status in v_rc and returned.
+# says that a database is locked, up to 5 times more. Its output is in v_err, with
+# who holds the lock, its status in v_rc and returned.
 lib_retry() {
   lib_stale
   v_try=0
   while :; do
     v_err=$(TZ=UTC0; export TZ; exec "$@" 2>&1)
     v_rc=$?
-    if [ "$v_rc" -eq 0 ] || [ "$v_try" -ge 5 ]; then return "$v_rc"; fi
+    if [ "$v_rc" -eq 0 ]; then return 0; fi
     case $v_err in *"annot lock"* | *"existing lock file"* | *"try again later"*) ;; *) return "$v_rc" ;; esac
+    if [ "$v_try" -ge 5 ]; then lib_holder; return "$v_rc"; fi
     v_try=$((v_try + 1))
     sleep 1
+  done
+}
+
+# lib_holder: adds to v_err which processes hold the lock files of the databases.
+lib_holder() {
+  for v_f in passwd group gshadow shadow; do
+    v_p= v_comm=
+    { read -r v_p <"/etc/$v_f.lock"; } 2>/dev/null
+    case $v_p in '' | *[!0-9]*) continue ;; esac
+    { read -r v_comm <"/proc/$v_p/comm"; } 2>/dev/null && v_err="$v_err; process $v_p $v_comm holds /etc/$v_f.lock"
   done
 }
 
