@@ -175,18 +175,23 @@ func (h *winHost) twice(t *testing.T, name string, args module.Args) winResult {
 	if second := h.ok(t, name, again); second.changed || h.dump() != after {
 		t.Errorf("%s changed something again", name)
 	}
-	if probe := h.do(t, transport.Probe, name, args); probe.state(0) != first.state(0) || h.dump() != after {
-		t.Errorf("%s: the state is %q, the probe says %q", name, first.state(0), probe.state(0))
+	if now := h.do(t, transport.Probe, name, args); now.state(0) != first.state(0) || h.dump() != after {
+		t.Errorf("%s: the state is %q, the probe says %q", name, first.state(0), now.state(0))
 	}
 	if m.Objects == nil {
 		return first
 	}
 	undone := false
-	for _, o := range slices.Backward(m.Objects(args)) {
-		if o.Undo != nil {
-			undone = true
-			h.ok(t, o.Undo.Module, o.Undo.Args)
+	for i, o := range slices.Backward(m.Objects(args)) {
+		if o.Undo == nil {
+			continue
 		}
+		undone = true
+		back := maps.Clone(o.Undo.Args)
+		if o.Undo.Restore != "" {
+			back[o.Undo.Restore] = probe.state(i)
+		}
+		h.ok(t, o.Undo.Module, back)
 	}
 	if undone {
 		if d := cmp.Diff(before, h.dump()); d != "" {
@@ -356,19 +361,39 @@ func TestWindowsAccountEnabledAndDisabled(t *testing.T) {
 	t.Parallel()
 	h := windowsHost(t)
 	h.ok(t, "win_user", newUser("jit-abc"))
-	h.twice(t, "win_enable", module.Args{"name": "jit-abc", "state": "absent"})
-	if h.User("jit-abc").Enabled {
-		t.Fatal("it is enabled")
-	}
-	if r := h.twice(t, "win_enable", module.Args{"name": "jit-abc"}); r.state(0) != "enabled sid="+h.User("jit-abc").SID || !h.User("jit-abc").Enabled {
-		t.Errorf("%+v", r)
+	u := h.User("jit-abc")
+	until := h.Now.Add(2 * time.Hour).Format(time.RFC3339)
+	for _, c := range []struct {
+		enabled bool
+		expires time.Time
+		was     string
+	}{
+		{false, time.Time{}, "absent sid=" + u.SID + " on=false expires=never"},
+		{false, h.Now.Add(time.Hour), "absent sid=" + u.SID + " on=false expires=" + h.Now.Add(time.Hour).Format(time.RFC3339)},
+		{true, h.Now.Add(-time.Hour), "absent sid=" + u.SID + " on=true expires=" + h.Now.Add(-time.Hour).Format(time.RFC3339)},
+		{true, h.Now.Add(time.Hour), "enabled sid=" + u.SID + " expires=" + h.Now.Add(time.Hour).Format(time.RFC3339)},
+	} {
+		u.Enabled, u.Expires = c.enabled, c.expires
+		if r := h.do(t, transport.Probe, "win_enable", module.Args{"name": "jit-abc"}); r.state(0) != c.was {
+			t.Errorf("it was %q, want %q", r.state(0), c.was)
+		}
+		if r := h.twice(t, "win_enable", module.Args{"name": "jit-abc", "expires": until}); r.state(0) != "enabled sid="+u.SID+" expires="+until || !u.Enabled {
+			t.Errorf("%+v, %+v", r, u)
+		}
+		h.twice(t, "win_enable", module.Args{"name": "jit-abc", "state": "absent", "was": c.was})
+		if u.Enabled != c.enabled || !u.Expires.Equal(c.expires) {
+			t.Errorf("it was %s and is %+v", c.was, u)
+		}
 	}
 	h.fails(t, "no local account nobody", "win_enable", module.Args{"name": "nobody"})
 	if r := h.ok(t, "win_enable", module.Args{"name": "nobody", "state": "absent"}); r.changed || r.state(0) != "absent" {
 		t.Errorf("%+v", r)
 	}
+	other := "absent sid=" + u.SID + "9 on=false expires=never"
+	h.fails(t, "is another one", "win_enable", module.Args{"name": "jit-abc", "state": "absent", "was": other})
+	u.Enabled, u.Expires = true, time.Time{}
 	h.Mute = map[string]bool{"disable-localuser": true}
-	h.fails(t, "did not change", "win_enable", module.Args{"name": "jit-abc", "state": "absent"})
+	h.fails(t, "was not put back", "win_enable", module.Args{"name": "jit-abc", "state": "absent", "was": "absent sid=" + u.SID + " on=false expires=never"})
 }
 
 func TestWindowsGroups(t *testing.T) {

@@ -2,6 +2,7 @@ package pseval
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -208,6 +209,10 @@ func only[T any](args []any) (T, bool) {
 	return v, ok
 }
 
+// plainSeparator is a separator that -split takes as it is: it would take others
+// for a pattern, and letters of either case.
+var plainSeparator = regexp.MustCompile(`^([ \n,]|[a-z]+=)$`)
+
 func hashPart(h *Hash, n *node, args []any) (any, error) {
 	key, text := only[string](args)
 	switch {
@@ -363,7 +368,7 @@ func split(op string, a, b any) (any, error) {
 	s, isText := a.(string)
 	switch {
 	case !ok:
-	case op == "-split" && isText && (sep == " " || sep == "\n" || sep == ","):
+	case op == "-split" && isText && plainSeparator.MatchString(sep):
 		out := []any{}
 		for part := range strings.SplitSeq(s, sep) {
 			out = append(out, part)
