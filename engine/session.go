@@ -40,6 +40,17 @@ type SessionOverError struct {
 // Error returns the reason.
 func (e *SessionOverError) Error() string { return e.Reason }
 
+// Beat keeps a session alive in the store until ctx ends: while its account is made,
+// which may take longer than anybody waits for a sign of life.
+func (e *Engine) Beat(ctx context.Context, s grant.Session) {
+	for wait(ctx, beatEvery) == nil {
+		err := e.Store.ChangeSession(ctx, s.ID, func(s *grant.Session) error { return s.Alive(e.Now()) })
+		if err != nil && ctx.Err() == nil {
+			e.Log.Debug("a sign of life of a session is not stored", slog.Any("error", err))
+		}
+	}
+}
+
 // Attend keeps a session alive in the store and returns when it has to end: with a
 // *SessionOverError, or with the cause of ctx's end. tell is called once a second
 // with when the grant expires, which may move.

@@ -27,6 +27,7 @@ type launch struct {
 	keep  *engine.Keeping
 	began time.Time
 	held  grant.Session
+	calm  func() // ends the signs of life from before the session is attended
 
 	record  string // what the credential has recorded
 	program *local // that gets the account; nil: a shell on the device
@@ -35,7 +36,7 @@ type launch struct {
 }
 
 func (a *app) launchCommand() *cobra.Command {
-	l := &launch{request: request{app: a}}
+	l := &launch{request: request{app: a}, calm: func() {}}
 	var (
 		c       *cobra.Command
 		profile string
@@ -119,6 +120,7 @@ func (l *launch) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.keep.Close()) }()
 	c, err := l.provision(ctx)
+	defer func() { l.calm() }()
 	if l.held.ID == "" { // nothing was stored
 		return err
 	}
@@ -218,6 +220,7 @@ func (l *launch) provision(ctx context.Context) (grant.Case, error) {
 		return c, err
 	}
 	l.held = *c.Opens
+	l.beat(ctx)
 	stored := context.WithoutCancel(ctx) // what is stored now has to be ended
 	if err := a.warnUnattended(stored); err != nil {
 		return c, err
@@ -229,6 +232,17 @@ func (l *launch) provision(ctx context.Context) (grant.Case, error) {
 		a.log.Debug("the session connection is dialled later", slog.Any("error", err))
 	}
 	return l.create(ctx, c)
+}
+
+// beat tells that this process lives, until calm is called.
+func (l *launch) beat(ctx context.Context) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.eng.Beat(ctx, l.held)
+	}()
+	l.calm = func() { stop(); <-done }
 }
 
 // dialAhead begins the session's connection.

@@ -98,6 +98,7 @@ func (l *launch) accompany(ctx context.Context, c *grant.Case, cmd *exec.Cmd) (i
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
+		l.calm()
 		near := warnings{view: &sessionView{app: l.app}}
 		why = l.eng.Attend(watch, l.held, c.Grant.Expires, func(expires time.Time) { near.look(l.app.now(), expires) })
 	}()

@@ -56,6 +56,7 @@ func (l *launch) attach(ctx context.Context, c *grant.Case, mask *secret.Mask) (
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
+		l.calm()
 		near := warnings{view: t.view}
 		cut(l.eng.Attend(ctx, l.held, c.Grant.Expires, func(expires time.Time) { near.look(a.now(), expires) }))
 	}()
