@@ -22,18 +22,19 @@ func (w *World) Overlap() []string {
 	for i := range 2 + rng.IntN(len(crowd)-1) {
 		actors.Go(func() { w.elevation(crowd[i], w.dice(500+i)) })
 	}
-	if rng.IntN(3) == 0 {
+	admin, net := w.dice(401), w.dice(402)
+	if admin.IntN(3) == 0 {
 		actors.Go(func() {
-			pass(time.Duration(rng.IntN(120)) * time.Second)
-			group := []string{"ops", "users"}[rng.IntN(2)]
+			pass(time.Duration(admin.IntN(120)) * time.Second)
+			group := []string{"ops", "users"}[admin.IntN(2)]
 			w.note("somebody takes erin out of %s", group)
 			w.machines["box"].TakeOut(group)
 		})
 	}
-	if rng.IntN(3) == 0 {
+	if net.IntN(3) == 0 {
 		actors.Go(func() {
-			pass(time.Duration(rng.IntN(120)) * time.Second)
-			w.cut("box", time.Duration(1+rng.IntN(40))*time.Second, rng)
+			pass(time.Duration(net.IntN(120)) * time.Second)
+			w.cut("box", time.Duration(1+net.IntN(40))*time.Second, net)
 		})
 	}
 	actors.Wait()
