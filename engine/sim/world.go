@@ -370,7 +370,7 @@ func (w *World) proc(rng *rand.Rand, name string) *Proc {
 		p.killAt = 1 + rng.IntN(60)
 	case 3, 4:
 		if w.leases { // between its last look at the lease and what it sends
-			p.stopSend, p.stop, p.lapse = 1+rng.IntN(5), time.Duration(rng.IntN(100))*time.Second, true
+			p.stopSend, p.stop, p.lapse = 1+rng.IntN(5), time.Duration(rng.IntN(280))*time.Second, true
 		}
 	case 2:
 		p.stopAt, p.stop, p.lapse = 1+rng.IntN(40), time.Duration(rng.IntN(400))*time.Second, rng.IntN(2) == 0 && w.leases
