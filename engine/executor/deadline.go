@@ -11,7 +11,7 @@ import (
 )
 
 // deadlineStep is the number of the hidden step that a batch begins with.
-const deadlineStep = 3000000
+const deadlineStep = 9000000
 
 // lateTries is how often a batch is sent again that came too late.
 const lateTries = 2

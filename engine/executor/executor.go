@@ -147,7 +147,7 @@ type Run struct {
 	After []Call
 	// Lease is asked before each batch; its error ends the run. May be nil.
 	Lease func(ctx context.Context) error
-	// Until needs Lease and is asked after it: the moment, of the clock of time.Now, after which
+	// Until is asked after Lease: the moment, of the clock of time.Now, after which
 	// a batch that can change the device must not begin there. The device is told
 	// and looks itself. nil: none.
 	Until func() time.Time

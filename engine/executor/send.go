@@ -114,7 +114,7 @@ func (x *run) batchOf(ctx context.Context, items []*item, said map[int]*told) er
 	x.taken[account] = true
 	for try := 0; ; try++ {
 		err := x.sendOnce(ctx, items, said, takeover)
-		if try == lateTries || !errors.Is(err, errTooLate) {
+		if try == lateTries || x.Lease == nil || !errors.Is(err, errTooLate) {
 			return err
 		}
 		if err := x.Lease(ctx); err != nil {
