@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,6 +143,10 @@ func TestARestorationWaitsForNobodyAndIsRemembered(t *testing.T) {
 	_ = serve.Process.Signal(syscall.SIGTERM)
 	go func() { _, _ = heard.Read(make([]byte, 1<<16)) }()
 	_ = serve.Wait()
+	machine := filepath.Join(dir, "state", "lab", "box") // is no part of a backup, and still there
+	if err := errors.Join(os.MkdirAll(machine, 0o700), os.WriteFile(filepath.Join(machine, "id"), []byte("x"), 0o600), os.WriteFile(filepath.Join(dir, "state", "more"), []byte("y"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now().Add(-time.Second)
 	out, code = runIn(t, bin, dir, "restore", file, "-o", "json")
 	var v restoreJSON
@@ -150,6 +155,11 @@ func TestARestorationWaitsForNobodyAndIsRemembered(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(v.Aside, "runner.db")); err != nil {
 		t.Error(err)
+	}
+	for name, want := range map[string]string{"lab/box/id": "x", "more": "y"} {
+		if got, err := os.ReadFile(filepath.Join(dir, "state", name)); err != nil || string(got) != want {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
 	}
 	s, err := store.Open(t.Context(), filepath.Join(dir, "state"))
 	if err != nil {

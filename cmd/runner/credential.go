@@ -197,9 +197,13 @@ func describeCredential(w io.Writer, c *inventory.Credential, v *credentialJSON)
 			login += ", by way of " + strings.Join(l.Jump, " > ")
 		}
 	}
+	account := v.Account
+	if c.JIT.Create != "" {
+		account += ", password " + v.Password
+	}
 	fields(w,
 		field{"credential", v.Name}, field{"device", v.Device}, field{"inventory", v.Inventory}, field{"runner logs in", login},
-		field{"account", v.Account + ", password " + v.Password}, field{"domain", v.Domain}, field{"requesters", requesters(c)},
+		field{"account", account}, field{"domain", v.Domain}, field{"requesters", requesters(c)},
 		field{"for", lang.Span(c.JIT.Duration) + ", at most " + lang.Span(c.JIT.MaxDuration)}, field{"templates", slots(c)},
 		field{"params", strings.Join(v.Params, ", ")}, field{"gives nothing", v.JIT.Missing}, field{"linked", v.Linked},
 		field{"file", v.File})

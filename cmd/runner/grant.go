@@ -355,7 +355,10 @@ func (a *app) describeReceipt(w io.Writer, c *grant.Case, v *receiptJSON) {
 	}
 	if r := g.Receipt; r != nil && !r.At.IsZero() {
 		compared := fmt.Sprintf("%s before, %s after", plural(len(r.Before), "object"), plural(len(r.After), "object"))
-		if !r.Known {
+		switch {
+		case !g.Creates && len(r.Before)+len(r.After) == 0:
+			compared = "each object that the grant changed with what it found"
+		case !r.Known:
 			compared = "not known what was there before; everything with the account's name or uid counts"
 		}
 		fs = append(fs, field{"read back", a.when(r.At) + " from " + r.Peer}, field{"compared", compared})

@@ -179,6 +179,8 @@ func access(g *grant.Grant, a *app) string {
 		return "there was none"
 	case !g.Backstop.IsZero() && a.now().After(g.Backstop):
 		return "over since " + a.when(g.Backstop) + " by the device's own expiry, if it was set; runner has not seen that"
+	case g.State == grant.Active && g.Backstop.IsZero():
+		return "until " + a.when(g.Expires) + "; the device has no expiry for it, so runner has to be there to end it"
 	case g.State == grant.Active:
 		return "until " + a.when(g.Expires) + "; the device itself ends it at " + stamp(g.Backstop)
 	case !g.Backstop.IsZero():
@@ -209,6 +211,9 @@ func (a *app) summary(c *grant.Case, blockedBy string) string {
 	case grant.Creating:
 		return "the account is being made"
 	case grant.Active:
+		if !g.Creates {
+			return "the account has what it was given, and it is taken back when the grant ends"
+		}
 		return "the account works, and is removed when the grant ends"
 	case grant.Ending:
 		return "its removal is due"

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,6 +181,10 @@ func (r *restoration) swap(ctx context.Context) error {
 	if exists(aside) {
 		return usagef("%s is there already: wait a second, or move it away", aside)
 	}
+	folders, err := r.carry(state)
+	if err != nil {
+		return err
+	}
 	if err := store.Exchange(r.temp, state); err != nil {
 		return err
 	}
@@ -189,7 +194,38 @@ func (r *restoration) swap(ctx context.Context) error {
 		return fmt.Errorf("the state is restored, and the old one is in %s: %w", old, err)
 	}
 	r.v.Aside = aside
+	for _, name := range folders {
+		if err := os.Rename(filepath.Join(aside, name), filepath.Join(state, name)); err != nil {
+			return fmt.Errorf("the state is restored, but for the folder %s: %w", name, err)
+		}
+	}
 	return syncDir(r.w.abs)
+}
+
+// ofStore is what a state folder holds of the store and its processes.
+var ofStore = []string{"runner.db", "logs.db", "nodes", "open.lock", "key"}
+
+// carry copies what else the old state has into the new one, such as the host keys
+// that were learnt, and returns the folders that are to be moved over.
+func (r *restoration) carry(state string) (folders []string, err error) {
+	entries, err := os.ReadDir(state)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		from, to := filepath.Join(state, e.Name()), filepath.Join(r.temp, e.Name())
+		base, _, _ := strings.Cut(e.Name(), "-") // runner.db-wal
+		switch {
+		case slices.Contains(ofStore, base), exists(to):
+		case e.IsDir():
+			folders = append(folders, e.Name())
+		case e.Type().IsRegular():
+			if err := writeWhole(to, func(f io.Writer) error { return send(f, from) }); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return folders, nil
 }
 
 // prepare brings the new state up to date and notes that it was restored.
