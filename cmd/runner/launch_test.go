@@ -68,6 +68,7 @@ func TestASessionOnATerminal(t *testing.T) {
 	k.sees("40 120")
 	k.types("sleep 1000; echo interrupted\r")
 	k.sees("interrupted")
+	s.until("the program runs", 30*time.Second, func() bool { return s.sh("pgrep -x sleep || true") != "" }) // bash itself lets a ^C pass
 	k.types("\x03")
 	k.sees("$ ")
 	k.types("echo st''ill here; exit 23\r")

@@ -20,6 +20,7 @@ type terminal struct {
 	mu            sync.Mutex
 	shown         strings.Builder
 	more          chan struct{} // something was shown
+	cmd           *exec.Cmd     // what runs on it
 }
 
 func newTerminal(t *testing.T, cols, rows uint16) *terminal {
@@ -76,6 +77,7 @@ func (k *terminal) start(cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
+	k.cmd = cmd
 }
 
 // types sends keys.
@@ -95,7 +97,7 @@ func (k *terminal) all() string {
 // sees waits until a text is shown that was not seen before.
 func (k *terminal) sees(text string) {
 	k.t.Helper()
-	late := time.After(30 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		k.mu.Lock()
 		if _, rest, found := strings.Cut(k.shown.String(), text); found {
@@ -108,7 +110,12 @@ func (k *terminal) sees(text string) {
 		select {
 		case <-k.more:
 		case <-late:
-			k.t.Fatalf("the terminal never shows %q, but\n%s", text, k.all())
+			shown := k.all()
+			if k.cmd != nil { // its goroutines say what it waits for
+				_ = k.cmd.Process.Signal(syscall.SIGQUIT)
+				_ = k.cmd.Wait()
+			}
+			k.t.Fatalf("the terminal never shows %q, but\n%s\n%s", text, shown, k.all())
 		}
 	}
 }
