@@ -19,6 +19,7 @@ import (
 	"runner/engine"
 	"runner/engine/grant"
 	"runner/engine/store"
+	"runner/engine/store/pgtest"
 )
 
 // The figures of README.md. Ratios count: what they are made of is measured in turns
@@ -73,15 +74,46 @@ func onDisk(b *testing.B, devices int) (f *fleet, s *counted, db string) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = st.Close() })
+	f, s = joined(b, st, devices)
+	return f, s, filepath.Join(dir, "runner.db")
+}
+
+// joined is a fleet on a store.
+func joined(b *testing.B, st *store.Store, devices int) (*fleet, *counted) {
+	b.Helper()
 	n, err := st.Join(b.Context(), "figures")
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = n.Leave() })
-	s = &counted{Store: st}
-	f = newFleet(b, s, devices, "")
+	s := &counted{Store: st}
+	f := newFleet(b, s, devices, "")
 	f.Node = n.ID()
-	return f, s, filepath.Join(dir, "runner.db")
+	return f, s
+}
+
+// onServer is a fleet whose store is on a PostgreSQL that waits for its disk.
+func onServer(b *testing.B, devices int) (*fleet, *counted) {
+	b.Helper()
+	server, err := pgtest.Start(b.Context(), "fsync = on")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	url, err := server.Database(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	st, err := store.OpenPostgres(b.Context(), store.Postgres{URL: url})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = st.Close() })
+	return joined(b, st, devices)
 }
 
 // spread runs n pieces of work, so many at once, and returns how long they took.
@@ -105,8 +137,20 @@ func spread(n, at int, do func(worker, i int)) time.Duration {
 // transactions as those made: one row each, as durable.
 func BenchmarkGrants(b *testing.B) {
 	figures(b)
-	const at, turns = 16, 8
-	f, s, _ := onDisk(b, at)
+	const at = 16
+	b.Run("sqlite", func(b *testing.B) {
+		f, s, _ := onDisk(b, at)
+		throughput(b, f, s, at)
+	})
+	b.Run("postgres", func(b *testing.B) {
+		f, s := onServer(b, at)
+		throughput(b, f, s, at)
+	})
+}
+
+func throughput(b *testing.B, f *fleet, s *counted, at int) {
+	b.Helper()
+	const turns = 8
 	var grants, bare time.Duration
 	var made, writes, who int
 	for range turns {

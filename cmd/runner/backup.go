@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -53,6 +54,14 @@ A store on PostgreSQL is saved by pg_dump.`,
 	return c
 }
 
+// named is the database as its own tools take it. The URL has no password.
+func (w *workspace) named() string {
+	if w.database == nil {
+		return ""
+	}
+	return "'" + strings.ReplaceAll(w.database.url, "'", "%27") + "'"
+}
+
 // onServer refuses what a database server has its own tools for.
 func (w *workspace) onServer(lines ...string) error {
 	if w.database == nil {
@@ -69,7 +78,7 @@ func (a *app) backup(ctx context.Context, name string, withKey bool) (err error)
 	if err != nil {
 		return err
 	}
-	if err := w.onServer("pg_dump --format=custom --schema=runner --schema=runner_logs --file="+name+" DATABASE saves it", "install -m 600 "+filepath.Join(w.state(), "key")+" /safe/runner-key keeps the key, which is not in it"); err != nil {
+	if err := w.onServer("pg_dump --format=custom --schema=runner --schema=runner_logs --file="+name+" "+w.named()+" saves it", "install -m 600 "+filepath.Join(w.state(), "key")+" /safe/runner-key keeps the key, which is not in it"); err != nil {
 		return err
 	}
 	if exists(name) {

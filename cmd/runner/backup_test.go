@@ -17,6 +17,7 @@ import (
 	"runner/engine"
 	"runner/engine/grant"
 	"runner/engine/store"
+	"runner/engine/store/pgtest"
 )
 
 // savedSite is a workspace whose state takes a while to save.
@@ -208,5 +209,62 @@ func TestARestorationThatIsKilledLeavesAState(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// What is said about a store on PostgreSQL does what it says.
+func TestADatabaseServerIsSavedAsToldAndPutBack(t *testing.T) {
+	t.Parallel()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "w")
+	if out, err := exec.Command(bin, "init", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	u := pgtest.Database(t)
+	if err := os.WriteFile(filepath.Join(dir, "runner.yaml"), []byte("schema: runner/v1\nkind: workspace\ndatabase:\n  url: "+u+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func() *store.Store {
+		s, err := store.OpenPostgres(t.Context(), store.Postgres{URL: u})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	mark := func(at time.Time) {
+		s := open()
+		if err := errors.Join(s.Mark(t.Context(), "x", at), s.AppendLog(t.Context(), []grant.Chunk{{Execution: "x-1", Offset: at.Unix(), At: at, Stream: "stdout", Data: []byte("said")}}), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "saved")
+	told := func(args ...string) {
+		t.Helper()
+		out, code := runIn(t, bin, dir, args...)
+		_, line, _ := strings.Cut(out, "hint: pg_")
+		line, _, _ = strings.Cut(line, " saves it")
+		line, _, _ = strings.Cut(line, " puts it back")
+		if code != exitUsage || line == "" {
+			t.Fatalf("%v: exit %d: %s", args, code, out)
+		}
+		if out, err := exec.CommandContext(t.Context(), "sh", "-c", "pg_"+line).CombinedOutput(); err != nil {
+			t.Fatalf("pg_%s: %v: %s", line, err, out)
+		}
+	}
+	then := time.UnixMilli(1_000_000).UTC()
+	mark(then)
+	told("backup", file)
+	mark(then.Add(time.Hour))
+	told("restore", file)
+	s := open()
+	defer func() { _ = s.Close() }()
+	if at, err := s.Marked(t.Context(), "x"); err != nil || !at.Equal(then) {
+		t.Errorf("%v, %v", at, err)
+	}
+	if log, err := s.ReadLog(t.Context(), "x-1", 0, 100); err != nil || len(log) != 1 {
+		t.Errorf("the log has %d chunks: %v", len(log), err)
 	}
 }

@@ -72,7 +72,8 @@ func (a *app) restore(ctx context.Context, name, key string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := w.onServer("pg_restore --clean --if-exists --single-transaction --dbname=DATABASE FILE puts it back, with every runner stopped", "then put the key that belongs to it to "+filepath.Join(w.state(), "key")); err != nil {
+	if err := w.onServer("pg_restore --clean --if-exists --single-transaction --dbname="+w.named()+" "+name+" puts it back, with every runner stopped",
+		"then put the key that belongs to it to "+filepath.Join(w.state(), "key")+", and run runner device scan '*': what was requested since is unknown"); err != nil {
 		return err
 	}
 	f, err := os.Open(name)
