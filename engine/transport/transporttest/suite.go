@@ -235,7 +235,7 @@ func guardComesFirst(t *testing.T, c transport.Conn, b Bodies) {
 		&b.Fail: {"B7", "E7 rc=3 changed=false failed=true attempts=1", "S8 failed"},
 	} {
 		s := newSaid()
-		err := c.Run(t.Context(), transport.Batch{ID: "suite-g", Scope: "suite", Takeover: true, Guarded: true, Steps: []transport.Step{
+		err := c.Run(t.Context(), transport.Batch{ID: "suite-g", Scope: "guarded", Takeover: true, Guarded: true, Steps: []transport.Step{
 			{N: 7, Body: *guard, Args: text("a")}, {N: 8, Body: b.Echo, Args: text("b")},
 		}}, s.sink)
 		if err != nil {
