@@ -221,12 +221,14 @@ func (c *Conn) exchange(ctx context.Context, header string, body []byte) (a *ans
 	c.wanted = to
 	c.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { c.kill(context.Cause(ctx)) })
-	defer stop()
 	n, werr := c.nc.Write(c.request(header, body))
 	if werr != nil {
 		c.kill(werr)
 	}
 	a = <-to // the reader always answers: at the latest, that the connection has ended
+	if !stop() {
+		c.kill(context.Cause(ctx)) // the answer was faster, but the end of ctx comes, and would hit the next request
+	}
 	if a.err != nil && n == 0 && werr != nil {
 		return nil, false, a.err
 	}
