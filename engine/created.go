@@ -112,6 +112,18 @@ func (w *work) handOn(tpl *template.Template, res *executor.Result) (handedOn, e
 	if res == nil {
 		return handedOn{}, nil
 	}
+	outputs, failed := outputsOf(tpl, res)
+	said := handedOn{outputs: outputs}
+	var err error
+	if said.params, err = w.keepSteps(tpl, res.Env); err != nil {
+		failed = errors.Join(failed, err)
+	}
+	return said, failed
+}
+
+// outputsOf computes the outputs of a template, as much as there is. The error says
+// which cannot be.
+func outputsOf(tpl *template.Template, res *executor.Result) ([]byte, error) {
 	var failed error
 	out := map[string]any{}
 	for _, o := range tpl.Outputs {
@@ -122,16 +134,11 @@ func (w *work) handOn(tpl *template.Template, res *executor.Result) (handedOn, e
 		}
 		out[o.Name] = v
 	}
-	said := handedOn{}
-	var err error
-	if said.outputs, err = json.Marshal(out); err != nil {
-		said.outputs = []byte("{}")
-		failed = errors.Join(failed, fmt.Errorf("outputs: %w", err))
+	b, err := json.Marshal(out)
+	if err != nil {
+		return []byte("{}"), errors.Join(failed, fmt.Errorf("outputs: %w", err))
 	}
-	if said.params, err = w.keepSteps(tpl, res.Env); err != nil {
-		failed = errors.Join(failed, err)
-	}
-	return said, failed
+	return b, failed
 }
 
 // keepSteps adds to the pinned parameters of a grant what its removal reads of

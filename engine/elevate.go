@@ -222,22 +222,11 @@ func (w *work) elevateNew(ctx context.Context, p *second) ([]byte, error) {
 		Steps: p.tpl.Steps, Become: p.tpl.Become, Timeout: p.tpl.Timeout, KeepGoing: p.tpl.OnDisconnect == "continue", Env: env,
 		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID + "-e", Scope: p.grant.ID, Record: record, Observe: w.obs, Lease: w.lease, Until: w.until(),
 	})
-	return outputsOf(p.tpl, res), err
-}
-
-// outputsOf computes what an elevation hands on, as much as there is.
-func outputsOf(tpl *template.Template, res *executor.Result) []byte {
-	out := map[string]any{}
-	for _, o := range tpl.Outputs {
-		if v, err := o.Value.Eval(res.Env); err == nil {
-			out[o.Name] = v
-		}
+	out, oerr := outputsOf(p.tpl, res)
+	if err == nil { // after a failure there may be less of them
+		err = oerr
 	}
-	b, err := json.Marshal(out)
-	if err != nil {
-		return []byte("{}")
-	}
-	return b
+	return out, err
 }
 
 // skew measures the device's clock.

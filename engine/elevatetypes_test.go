@@ -150,6 +150,32 @@ func TestCreateAndElevateInOneGrant(t *testing.T) {
 	w.gone(c)
 }
 
+// An elevation whose outputs cannot be computed has not come to its end: neither the
+// account nor what the elevation gave it stays.
+func TestAnElevationOfANewAccountMustHandOnItsOutputs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, lab.Config{Name: "box"}, func(text string) string {
+		return strings.Replace(text, "create: linux-user, delete: linux-user}", "create: linux-user, elevate: handing}\nparams: {groups: [ops]}", 1)
+	})
+	w.sh("groupadd ops")
+	shipped, err := templates.FS.ReadFile("elevate/linux-group.yaml")
+	must(t, err)
+	text := strings.NewReplacer("name: linux-group", "name: handing", "outputs:\n", "outputs:\n  third: '[1, 2][len(params.groups) + 1]'\n").Replace(string(shipped))
+	must(t, os.MkdirAll(filepath.Join(w.dir, "templates/elevate"), 0o700))
+	must(t, os.WriteFile(filepath.Join(w.dir, "templates/elevate/handing.yaml"), []byte(text), 0o600))
+	w = openWorld(t, w.box, w.dir)
+	c := w.request("ada", nil)
+	if c.Grant.State != grant.Ending || !strings.Contains(c.Grant.Failure, "not elevated: outputs.third: ") {
+		t.Fatalf("grant is %s: %s", c.Grant.State, c.Grant.Failure)
+	}
+	c, err = w.Remove(t.Context(), c)
+	must(t, err)
+	w.gone(c)
+	if out := w.sh("getent group ops"); !strings.HasSuffix(out, ":\n") {
+		t.Errorf("the group has members: %s", out)
+	}
+}
+
 // The account elevates itself by its own login; one that has no right to undo it
 // is refused before anything is changed.
 func TestAnAccountElevatesItself(t *testing.T) {
