@@ -82,6 +82,55 @@ func TestADeadDeviceDoesNotHoldUpTheRest(t *testing.T) {
 	})
 }
 
+// What waited for a device that did not answer begins when it does, for whomever, and
+// the attempts in vain do not count when something else is in the way then.
+func TestADeviceThatIsBackGetsWhatWaitedForIt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, store.NewMemory(), 1, "")
+	synctest.Test(t, func(t *testing.T) {
+		var cs []grant.Case
+		for who := range 3 {
+			cs = append(cs, f.made(t, 0, who, time.Minute))
+		}
+		<-time.After(2 * time.Minute)
+		f.devices.mute["d0"] = 15 * time.Second
+		serving(t, f, 4, func() {
+			<-time.After(4 * time.Hour)
+			missed := 0
+			for _, c := range f.open(t, "d0") {
+				missed += c.Removal().Missed
+			}
+			if list, err := f.Store.Silences(t.Context()); err != nil || len(list) != 1 || missed != list[0].Missed || missed < 15 {
+				t.Fatalf("missed %d times, %+v, %v", missed, list, err)
+			}
+			delete(f.devices.mute, "d0")
+			f.devices.cut["d0"] = true
+			f.ask(t, 0, 100, time.Hour) // a person asks for an account there
+			until(t, 5*time.Second, func() bool {
+				for _, c := range cs {
+					now, err := f.Store.Case(t.Context(), c.Grant.ID)
+					must(t, err)
+					if r := now.Removal(); r.Tried() == 0 || r.State == grant.Running {
+						return false
+					}
+				}
+				return true
+			})
+			for _, c := range f.open(t, "d0") {
+				if r := c.Removal(); r.Tried() > 0 && time.Until(r.Due) > 10*time.Second*time.Duration(r.Tried()) {
+					t.Errorf("tried %d times of %d, and next in %s", r.Tried(), r.Attempt, time.Until(r.Due))
+				}
+			}
+			delete(f.devices.cut, "d0")
+			until(t, 20*time.Second, func() bool {
+				cs, err := f.Store.Cases(t.Context(), grant.Filter{States: []string{"removed"}})
+				must(t, err)
+				return len(cs) == 3
+			})
+		})
+	})
+}
+
 func TestARackThatDiesDoesNotHoldUpTheRest(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, store.NewMemory(), 40, "")

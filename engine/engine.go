@@ -48,7 +48,7 @@ type Overviews interface {
 	Overdue(ctx context.Context, before time.Time, limit int) ([]grant.Case, int, error)
 	Tally(ctx context.Context) (grant.Tally, error)
 	Missed(ctx context.Context, device, why string, now time.Time, jitter float64) (grant.Silence, error)
-	Answered(ctx context.Context, device string) error
+	Answered(ctx context.Context, device string, now time.Time) error
 	Silences(ctx context.Context) ([]grant.Silence, error)
 }
 

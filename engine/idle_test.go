@@ -30,6 +30,7 @@ type idle struct {
 	mu    sync.Mutex
 	takes map[string]time.Duration // how long a batch takes, by device; "": on the others
 	mute  map[string]time.Duration // devices that do not answer, and how long it takes to find out
+	cut   map[string]bool          // devices that lose every connection when something is to be run
 	dials map[string]int
 	open  int // connections
 	most  int
@@ -97,6 +98,12 @@ func (c *idleConn) Close() error {
 }
 
 func (c *idleConn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) error {
+	c.d.mu.Lock()
+	cut := c.d.cut[c.device]
+	c.d.mu.Unlock()
+	if cut {
+		return &transport.Error{Phase: transport.PhaseExec, Device: c.device, Code: "exec.lost", Step: -1, Err: errors.New("the connection was lost")}
+	}
 	if c.takes > 0 {
 		if err := rest(ctx, c.takes); err != nil {
 			return &transport.Error{Phase: transport.PhaseExec, Device: c.device, Code: "cancelled", Step: -1, Err: err}
@@ -191,7 +198,7 @@ func newFleet(tb testing.TB, s engine.Store, n int, limit string) *fleet {
 	if err := errors.Join(ps.Err(), tps.Err(), err); err != nil {
 		tb.Fatal(err)
 	}
-	f := &fleet{devices: &idle{takes: map[string]time.Duration{}, mute: map[string]time.Duration{}, dials: map[string]int{}}}
+	f := &fleet{devices: &idle{takes: map[string]time.Duration{}, mute: map[string]time.Duration{}, cut: map[string]bool{}, dials: map[string]int{}}}
 	f.Engine = &engine.Engine{
 		Store: s, Node: "n-1", Templates: lib, Inventory: set, Modules: reg, Dialer: f.devices, Key: key, Pinned: &engine.Pinned{},
 		Now: time.Now, Log: slog.New(slog.DiscardHandler), Jitter: func() float64 { return 0.5 },

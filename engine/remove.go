@@ -349,10 +349,10 @@ func (w *work) again(ctx context.Context, cause error, blockedBy string, receipt
 	return w.settle(ctx, func(c *grant.Case) error {
 		c.LockedOut(w.locked) // what is left may take its time: the access is over
 		now := w.e.Now()
-		next := now.Add(grant.Backoff(c.Job(w.fence.Job).Attempt, w.e.jitter()))
 		if s := w.contact.silence; s.Missed > 0 {
-			next = s.Until // when the device is asked again
+			return c.Unanswered(w.fence, now, why, w.log.Text(blockedBy), s.Until)
 		}
+		next := now.Add(grant.Backoff(c.Job(w.fence.Job).Tried(), w.e.jitter()))
 		return c.Retry(w.fence, now, why, w.log.Text(blockedBy), receipt, next)
 	})
 }

@@ -258,7 +258,7 @@ func (w *work) met(ctx context.Context, device string, cause error) {
 	switch {
 	case cause == nil:
 		w.contact = contact{answered: true}
-		err = w.e.Store.Answered(ctx, device)
+		err = w.e.Store.Answered(ctx, device, w.e.Now())
 	case silent(cause):
 		w.e.Meter.Add(metricMissed, 1)
 		w.contact.silence, err = w.e.Store.Missed(ctx, device, w.log.Text(cause.Error()), w.e.Now(), w.e.jitter())

@@ -100,8 +100,8 @@ func (l *lazyStore) Missed(ctx context.Context, device, why string, now time.Tim
 	return with(l, func(s *store.Store) (grant.Silence, error) { return s.Missed(ctx, device, why, now, jitter) })
 }
 
-func (l *lazyStore) Answered(ctx context.Context, device string) error {
-	return l.do(func(s *store.Store) error { return s.Answered(ctx, device) })
+func (l *lazyStore) Answered(ctx context.Context, device string, now time.Time) error {
+	return l.do(func(s *store.Store) error { return s.Answered(ctx, device, now) })
 }
 
 func (l *lazyStore) Silences(ctx context.Context) ([]grant.Silence, error) {

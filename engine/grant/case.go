@@ -378,7 +378,7 @@ func (c *Case) Retry(f Fence, now time.Time, why, blockedBy string, receipt *Rec
 		return err
 	}
 	j := c.Job(f.Job)
-	j.State, j.Node = Waiting, ""
+	j.State, j.Node, j.Silent = Waiting, "", false
 	j.LastError, j.BlockedBy = why, blockedBy
 	if j.FirstFailed.IsZero() {
 		j.FirstFailed = now
@@ -391,7 +391,32 @@ func (c *Case) Retry(f Fence, now time.Time, why, blockedBy string, receipt *Rec
 	return nil
 }
 
-// Backoff returns how long a removal waits after its n-th attempt: 5 s doubled
+// Unanswered is Retry for an attempt that did not reach the device: it is due when
+// the device is asked again, or as soon as it answers somebody else.
+func (c *Case) Unanswered(f Fence, now time.Time, why, blockedBy string, asked time.Time) error {
+	if err := c.Retry(f, now, why, blockedBy, nil, asked); err != nil {
+		return err
+	}
+	j := c.Job(f.Job)
+	j.Silent = true
+	j.Missed++
+	return nil
+}
+
+// Heard makes a job due that waits for its device to answer. It reports whether it
+// did wait for that.
+func (j *Job) Heard(now time.Time) bool {
+	if j.State != Waiting || !j.Silent || !j.Due.After(now) || !j.Kind.TakesAway() {
+		return false
+	}
+	j.Due = now
+	return true
+}
+
+// Tried is how many attempts reached the device, or might have.
+func (j *Job) Tried() int { return j.Attempt - j.Missed }
+
+// Backoff returns how long a removal waits after its n-th attempt that reached the device: 5 s doubled
 // up to an hour, minus up to a quarter of it by jitter in [0,1).
 func Backoff(n int, jitter float64) time.Duration {
 	d := time.Hour

@@ -160,6 +160,10 @@ type Job struct {
 	// jobs may do so at once; 0: any number.
 	Login      string `json:"login,omitempty"`
 	LoginLimit int    `json:"login_limit,omitempty"`
+	// Missed is how many attempts did not reach the device. Silent says that the latest
+	// did not: the job is due as soon as the device answers anybody.
+	Missed int  `json:"missed,omitempty"`
+	Silent bool `json:"silent,omitempty"`
 }
 
 // Event is an audit row: who did what to which grant.

@@ -23,10 +23,10 @@ const (
 	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt, origin)
 	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
 	WHERE id = $1`
-	insertJob = `INSERT INTO jobs (` + jobColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
+	insertJob = `INSERT INTO jobs (` + jobColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`
 	updateJob = `UPDATE jobs SET (grant_id, seq, kind, removal, state, device, due_at, ready_at, attempt, node, execution,
-	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at, login, login_limit)
-	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) WHERE id = $1`
+	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at, login, login_limit, missed, silent)
+	= ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) WHERE id = $1`
 	runningAs = `SELECT COUNT(*) FROM jobs WHERE login = $1 AND state = 'running' AND id <> $2`
 
 	grantByID    = `SELECT ` + grantColumns + ` FROM grants WHERE id = $1`

@@ -17,7 +17,7 @@ const (
 	expires_at, for_ns, backstop_at, ended_at, ended_by, no_access_at, no_trace_at, failure, sealed, collected_at,
 	plan_forward, plan_removal, plan_params, plan_connection, plan_longest_ns, outputs, receipt, origin`
 	jobColumns = `id, grant_id, seq, kind, removal, state, device, due_at, ready_at, attempt, node, execution,
-	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at, login, login_limit`
+	first_failed_at, last_error, blocked_by, paused_until, again_at, until_at, finished_at, login, login_limit, missed, silent`
 	executionColumns = `id, job_id, grant_id, kind, template, device, attempt, node, started_at, ended_at, outcome, error, peer,
 	connect_ns, steps, log_bytes, dropped`
 	stepColumns    = `execution, n, name, module, status, rc, attempts, started_at, took_ns, message, reason, log_from, log_to`
@@ -169,7 +169,7 @@ func jobArgs(j *grant.Job, seq int) []any {
 	return []any{
 		j.ID, j.GrantID, int64(seq), string(j.Kind), flag(j.Kind.TakesAway()), string(j.State), j.Device, j.Due.UnixMilli(), ready,
 		int64(j.Attempt), j.Node, j.Execution, ms(j.FirstFailed), j.LastError, j.BlockedBy, ms(j.PausedUntil), ms(j.Again), ms(j.Until), ms(j.Finished),
-		j.Login, int64(j.LoginLimit),
+		j.Login, int64(j.LoginLimit), int64(j.Missed), flag(j.Silent),
 	}
 }
 
@@ -179,7 +179,7 @@ func scanJob(r scanner) (j grant.Job, err error) {
 	err = r.Scan(
 		&j.ID, &j.GrantID, &seq, &j.Kind, &removal, &j.State, &j.Device, msTime{&j.Due}, &ready,
 		&j.Attempt, &j.Node, &j.Execution, maybeTime{&j.FirstFailed}, &j.LastError, &j.BlockedBy, maybeTime{&j.PausedUntil}, maybeTime{&j.Again}, maybeTime{&j.Until}, maybeTime{&j.Finished},
-		&j.Login, &j.LoginLimit,
+		&j.Login, &j.LoginLimit, &j.Missed, &j.Silent,
 	)
 	return j, err
 }

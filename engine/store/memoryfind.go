@@ -173,13 +173,23 @@ func (m *Memory) Missed(ctx context.Context, device, why string, now time.Time, 
 }
 
 // Answered does what [Store.Answered] does.
-func (m *Memory) Answered(ctx context.Context, device string) error {
+func (m *Memory) Answered(ctx context.Context, device string, now time.Time) error {
 	leave, err := m.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	if _, silent := m.silences[device]; !silent {
+		return nil
+	}
 	delete(m.silences, device)
+	for _, c := range m.cases {
+		for i := range c.Jobs {
+			if j := &c.Jobs[i]; j.Device == device {
+				j.Heard(stamp(now))
+			}
+		}
+	}
 	return nil
 }
 

@@ -177,6 +177,7 @@ func (h *history) create() {
 	c.Grant.Requested = at(h.pick("requested", 3))
 	c.Jobs[0].Due, c.Jobs[1].Due = at(h.pick("due", 6)), at(h.pick("due", 6))
 	for i := range c.Jobs {
+		c.Jobs[i].Silent = h.pick("silent", 2) == 1
 		c.Jobs[i].Login, c.Jobs[i].LoginLimit = pickOf(h, "login", "l", "m"), h.pick("login limit", 3)
 	}
 	if h.pick("foreign job", 8) == 0 {
@@ -246,7 +247,7 @@ func (h *history) look() {
 	device := pickOf(h, "silent", "a", "b")
 	h.both(func(s ledger) (any, error) {
 		if limit == 0 {
-			return nil, s.Answered(h.ctx, device)
+			return nil, s.Answered(h.ctx, device, now)
 		}
 		return s.Missed(h.ctx, device, "why", now, 0.5)
 	})

@@ -18,9 +18,9 @@ const fill = `
 WITH RECURSIVE i (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM i WHERE n < %d)
 INSERT INTO grants SELECT 'g-' || (10000000 + n), CASE WHEN n %% 10 = 0 THEN 'active' ELSE 'removed' END, 'user' || (n / 10), 'root', '', 'cred' || (n %% 50),
  'db' || (n %% 5000), 'jit' || n, 100000 + n, 1, n * 1000, n * 1000, n * 1000 + 3600000, 0, NULL, NULL, '', NULL, NULL, '', NULL, NULL, NULL, NULL, '{}', '{}', 0, NULL, NULL, '' FROM i;
-INSERT INTO jobs SELECT replace(id, 'g-', 'j-') || '-c', id, 0, 'create', 0, 'done', device, requested_at, NULL, 1, '', '', NULL, '', '', NULL, NULL, NULL, requested_at, '', 0 FROM grants;
+INSERT INTO jobs SELECT replace(id, 'g-', 'j-') || '-c', id, 0, 'create', 0, 'done', device, requested_at, NULL, 1, '', '', NULL, '', '', NULL, NULL, NULL, requested_at, '', 0, 0, 0 FROM grants;
 INSERT INTO jobs SELECT replace(id, 'g-', 'j-') || '-d', id, 1, 'delete', 1, CASE WHEN state = 'active' THEN 'waiting' ELSE 'done' END, device, expires_at,
- CASE WHEN state = 'active' THEN expires_at END, 0, '', '', NULL, '', '', NULL, NULL, NULL, NULL, '', 0 FROM grants;
+ CASE WHEN state = 'active' THEN expires_at END, 0, '', '', NULL, '', '', NULL, NULL, NULL, NULL, '', 0, 0, 0 FROM grants;
 INSERT INTO executions SELECT replace(id, 'j-', 'x-'), id, grant_id, kind, 't', device, 1, 'n', due_at, due_at, 'ok', '', '', 0, 0, 0, 0 FROM jobs WHERE seq = 0 AND attempt = 1 AND due_at %% 10000 = 0;
 `
 

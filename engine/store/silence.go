@@ -15,6 +15,8 @@ const (
 	putSilence     = `INSERT INTO silences (` + silenceColumns + `) VALUES ($1, $2, $3, $4, $5)
 	ON CONFLICT (device) DO UPDATE SET since = excluded.since, missed = excluded.missed, until_at = excluded.until_at, why = excluded.why`
 	endSilence = `DELETE FROM silences WHERE device = $1`
+	// As grant.Job.Heard says it.
+	heardJobs = `UPDATE jobs SET due_at = $2, ready_at = $2 WHERE device = $1 AND removal = 1 AND ready_at > $2 AND state = 'waiting' AND silent = 1`
 )
 
 // Missed notes that a device did not answer, and returns until when it is left
@@ -33,8 +35,9 @@ func (s *Store) Missed(ctx context.Context, device, why string, now time.Time, j
 	return is, s.main.explain("note that "+device+" does not answer", err)
 }
 
-// Answered notes that a device answered. It writes only when it had not.
-func (s *Store) Answered(ctx context.Context, device string) error {
+// Answered notes that a device answered: what only waited for that is due now. It
+// writes only when it had not.
+func (s *Store) Answered(ctx context.Context, device string, now time.Time) error {
 	silent := false
 	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
 		_, err := scanSilence(tx.QueryRowContext(ctx, silenceOf, device))
@@ -44,10 +47,17 @@ func (s *Store) Answered(ctx context.Context, device string) error {
 		return err
 	})
 	if err == nil && silent {
-		err = s.main.writeTx(ctx, func(tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, endSilence, device)
+		heard := int64(0)
+		err = s.main.ringTx(ctx, func(tx *sql.Tx) error {
+			if _, err := tx.ExecContext(ctx, endSilence, device); err != nil {
+				return err
+			}
+			res, err := tx.ExecContext(ctx, heardJobs, device, now.UnixMilli())
+			if err == nil {
+				heard, err = res.RowsAffected()
+			}
 			return err
-		})
+		}, func() bool { return heard > 0 })
 	}
 	return s.main.explain("note that "+device+" answers", err)
 }

@@ -30,7 +30,7 @@ type ledger interface {
 	Overdue(ctx context.Context, before time.Time, limit int) ([]grant.Case, int, error)
 	Tally(ctx context.Context) (grant.Tally, error)
 	Missed(ctx context.Context, device, why string, now time.Time, jitter float64) (grant.Silence, error)
-	Answered(ctx context.Context, device string) error
+	Answered(ctx context.Context, device string, now time.Time) error
 	Silences(ctx context.Context) ([]grant.Silence, error)
 	NextDue(ctx context.Context, after time.Time) (time.Time, bool, error)
 	Running(ctx context.Context) ([]grant.Job, error)
@@ -193,7 +193,7 @@ func wholeCase(t *testing.T, s ledger) {
 	c.Jobs = append(c.Jobs, grant.Job{
 		ID: "j-0001-r", GrantID: "g-0001", Kind: grant.Renew, State: grant.Paused, Device: "db1", Due: at(1), Attempt: 3,
 		Execution: "x-1", FirstFailed: at(2), LastError: "err", BlockedBy: "pid 7", PausedUntil: at(9), Again: at(10), Until: at(12), Finished: at(11),
-		Login: "svc", LoginLimit: 4,
+		Login: "svc", LoginLimit: 4, Missed: 2, Silent: true,
 	})
 	c.Jobs[2].Node = "n-1"
 	for _, v := range []any{c.Grant, c.Grant.Plan, c.Jobs[2]} {

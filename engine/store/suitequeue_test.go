@@ -143,7 +143,7 @@ func overdueRemovals(t *testing.T, s ledger) {
 func silentDevices(t *testing.T, s ledger) {
 	ctx := t.Context()
 	same(t, len(must[[]grant.Silence](t)(s.Silences(ctx))), 0)
-	ok(t, s.Answered(ctx, "a"))
+	ok(t, s.Answered(ctx, "a", at(0)))
 	_, err := s.Missed(ctx, "b", "no route", at(0), 0)
 	ok(t, err)
 	first := must[grant.Silence](t)(s.Missed(ctx, "a", "refused", at(5), 0))
@@ -153,8 +153,33 @@ func silentDevices(t *testing.T, s ledger) {
 	list := must[[]grant.Silence](t)(s.Silences(ctx))
 	same(t, len(list), 2)
 	same(t, list[0], second)
-	ok(t, s.Answered(ctx, "a"))
+	// What waits for the device is due when it answers, and nothing else.
+	for n, silent := range []bool{true, true, false, true, true} {
+		c := newCase(n, pickDevice(n))
+		c.Jobs[1].Due, c.Jobs[1].Silent, c.Jobs[1].Missed = at(100), silent, n
+		if n == 3 {
+			c.Jobs[1].State, c.Jobs[1].PausedUntil = grant.Paused, at(90)
+		}
+		ok(t, s.Create(ctx, c, nil))
+	}
+	ok(t, s.Answered(ctx, "a", at(40)))
+	var due []string
+	for _, r := range must[[]grant.Ready](t)(s.Ready(ctx, grant.Want{Removal: true, Now: at(1000)})) {
+		due = append(due, fmt.Sprint(r.Job, " ", r.At.Sub(kept(t0))))
+	}
+	same(t, due, []string{"j-0000-d 40s", "j-0003-d 1m30s", "j-0001-d 1m40s", "j-0002-d 1m40s", "j-0004-d 1m40s"})
+	same(t, must[grant.Job](t)(s.Job(ctx, "j-0004-d")).Missed, 4)
+	ok(t, s.Answered(ctx, "a", at(30))) // it was not silent any more
+	same(t, must[grant.Job](t)(s.Job(ctx, "j-0000-d")).Due, kept(at(40)))
 	list = must[[]grant.Silence](t)(s.Silences(ctx))
 	same(t, len(list), 1)
 	same(t, list[0].Device, "b")
+}
+
+// pickDevice is b for the second of some cases and the last, and a for the others.
+func pickDevice(n int) string {
+	if n == 1 || n == 4 {
+		return "b"
+	}
+	return "a"
 }
