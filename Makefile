@@ -60,6 +60,7 @@ fuzz: ## run every fuzz target, each for FUZZTIME (60s)
 bench: root deps build ## micro-benchmarks, the figures of the README, then runner against the floor and, if installed, ansible
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PKGS)
 	FIGURES=1 $(GO) test -run '^$$' -bench '^Benchmark(Grants|Delay|Expiry)$$' -benchtime 1x -timeout 30m ./engine
+	FIGURES=1 $(GO) test -run '^$$' -bench '^BenchmarkResume$$' -benchtime 1x -timeout 10m ./cmd/runner
 	$(GO) run ./testdata/bench/compare
 	$(GO) run ./testdata/bench/compare -launch
 

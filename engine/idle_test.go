@@ -116,6 +116,8 @@ func (c *idleConn) Run(ctx context.Context, b transport.Batch, sink transport.Si
 		switch s.Body.Name {
 		case "surface":
 			facts = map[string]string{"items": "", "uid_free": "true", "clock": strconv.FormatInt(now.Unix(), 10)}
+		case "deadline":
+			facts = map[string]string{"now": "t" + strconv.FormatInt(now.UnixMilli()/100, 10)}
 		case "user":
 			facts = map[string]string{"state.0": "absent"}
 			if s.Mode == transport.Apply {

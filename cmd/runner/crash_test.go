@@ -34,7 +34,7 @@ var binary = sync.OnceValues(func() (string, error) {
 // crashSite is a workspace with the built program and a machine whose programs
 // can be stopped in their tracks.
 type crashSite struct {
-	t   *testing.T
+	t   testing.TB
 	bin string
 	dir string
 	box *lab.Machine
@@ -86,13 +86,13 @@ X
   chmod 755 "$at"
 done`
 
-func newCrashSite(t *testing.T) *crashSite {
-	t.Helper()
+func newCrashSite(tb testing.TB) *crashSite {
+	tb.Helper()
 	bin, err := binary()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	s := &crashSite{t: t, bin: bin, dir: t.TempDir(), box: labtest.StartT(t, lab.Config{Name: "box"})}
+	s := &crashSite{t: tb, bin: bin, dir: tb.TempDir(), box: labtest.StartT(tb, lab.Config{Name: "box"})}
 	s.sh(trapped)
 	s.write("runner.yaml", "schema: runner/v1\nkind: workspace\n")
 	s.write("inventories/all.yaml", fmt.Sprintf(crashInventory, s.box.Port, s.box.HostKey, s.box.KeyFile()))
@@ -101,11 +101,11 @@ func newCrashSite(t *testing.T) *crashSite {
 	for _, kind := range []string{"create", "delete"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "templates", kind, "linux-user.yaml"))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		short := bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("timeout: 30s"), []byte("timeout: 5s")), []byte("timeout: 60s"), []byte("timeout: 5s"))
 		if bytes.Equal(short, text) {
-			t.Fatalf("the %s template has another time-out now: change this test", kind)
+			tb.Fatalf("the %s template has another time-out now: change this test", kind)
 		}
 		s.write("templates/"+kind+"/linux-user.yaml", string(short))
 	}

@@ -34,8 +34,8 @@ func (s *server) node() string {
 }
 
 // onDatabase makes the workspace of s one that shares a database.
-func (s *crashSite) onDatabase() {
-	s.write("runner.yaml", "schema: runner/v1\nkind: workspace\ndatabase:\n  url: "+pgtest.Database(s.t)+"\n")
+func (s *crashSite) onDatabase(url string) {
+	s.write("runner.yaml", "schema: runner/v1\nkind: workspace\ndatabase:\n  url: "+url+"\n")
 	if out, errs, code := s.run("sweep"); code != 0 { // makes the key
 		s.t.Fatalf("sweep: exit %d: %s%s", code, out, errs)
 	}
@@ -132,7 +132,7 @@ func (s *crashSite) handedOn(n int, what string) {
 func TestServersOnSeveralMachinesShareTheWork(t *testing.T) {
 	t.Parallel()
 	s := newCrashSite(t)
-	s.onDatabase()
+	s.onDatabase(pgtest.Database(t))
 	servers := []*server{s.another(), s.another(), s.another()}
 	for n := range 4 {
 		s.request(n)

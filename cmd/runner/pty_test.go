@@ -15,7 +15,7 @@ import (
 
 // terminal is a pseudo-terminal with somebody in front of it.
 type terminal struct {
-	t             *testing.T
+	t             testing.TB
 	master, slave *os.File
 	mu            sync.Mutex
 	shown         strings.Builder
@@ -23,25 +23,25 @@ type terminal struct {
 	cmd           *exec.Cmd     // what runs on it
 }
 
-func newTerminal(t *testing.T, cols, rows uint16) *terminal {
-	t.Helper()
+func newTerminal(tb testing.TB, cols, rows uint16) *terminal {
+	tb.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	k := &terminal{t: t, master: os.NewFile(uintptr(fd), "ptmx"), more: make(chan struct{}, 1)}
-	t.Cleanup(func() { _ = k.master.Close() })
+	k := &terminal{t: tb, master: os.NewFile(uintptr(fd), "ptmx"), more: make(chan struct{}, 1)}
+	tb.Cleanup(func() { _ = k.master.Close() })
 	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 	if err == nil {
 		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if k.slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = k.slave.Close() })
+	tb.Cleanup(func() { _ = k.slave.Close() })
 	k.resize(cols, rows)
 	go func() {
 		buf := make([]byte, 4096)
