@@ -82,6 +82,16 @@ type Found interface {
 	Marked(ctx context.Context, what string) (time.Time, error)
 }
 
+// Scans keeps what the latest scan of each device came to.
+type Scans interface {
+	// BeginScan reports whether the device is the caller's to scan, who saw that it was
+	// tried last at was: of several one may.
+	BeginScan(ctx context.Context, device string, was, now time.Time) (bool, error)
+	PutScan(ctx context.Context, s grant.Scanned) error
+	Scans(ctx context.Context, found bool) ([]grant.Scanned, error)
+	DropScan(ctx context.Context, device string) error
+}
+
 // Nodes tells which workers are dead.
 type Nodes interface {
 	Dead(ctx context.Context) ([]string, error)
@@ -96,6 +106,7 @@ type Store interface {
 	Executions
 	UIDs
 	Found
+	Scans
 	Nodes
 	Sessions
 	journal.Chunks

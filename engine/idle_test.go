@@ -31,6 +31,7 @@ type idle struct {
 	takes map[string]time.Duration // how long a batch takes, by device; "": on the others
 	mute  map[string]time.Duration // devices that do not answer, and how long it takes to find out
 	cut   map[string]bool          // devices that lose every connection when something is to be run
+	marks map[string]string        // what bears a mark, by device
 	dials map[string]int
 	open  int // connections
 	most  int
@@ -99,7 +100,7 @@ func (c *idleConn) Close() error {
 
 func (c *idleConn) Run(ctx context.Context, b transport.Batch, sink transport.Sink) error {
 	c.d.mu.Lock()
-	cut := c.d.cut[c.device]
+	cut, marks := c.d.cut[c.device], c.d.marks[c.device]
 	c.d.mu.Unlock()
 	if cut {
 		return &transport.Error{Phase: transport.PhaseExec, Device: c.device, Code: "exec.lost", Step: -1, Err: errors.New("the connection was lost")}
@@ -118,6 +119,8 @@ func (c *idleConn) Run(ctx context.Context, b transport.Batch, sink transport.Si
 			facts = map[string]string{"items": "", "uid_free": "true", "clock": strconv.FormatInt(now.Unix(), 10)}
 		case "deadline":
 			facts = map[string]string{"now": "t" + strconv.FormatInt(now.UnixMilli()/100, 10)}
+		case "marks":
+			facts = map[string]string{"items": marks, "clock": strconv.FormatInt(now.Unix(), 10)}
 		case "user":
 			facts = map[string]string{"state.0": "absent"}
 			if s.Mode == transport.Apply {
@@ -200,7 +203,7 @@ func newFleet(tb testing.TB, s engine.Store, n int, limit string) *fleet {
 	if err := errors.Join(ps.Err(), tps.Err(), err); err != nil {
 		tb.Fatal(err)
 	}
-	f := &fleet{devices: &idle{takes: map[string]time.Duration{}, mute: map[string]time.Duration{}, cut: map[string]bool{}, dials: map[string]int{}}}
+	f := &fleet{devices: &idle{takes: map[string]time.Duration{}, mute: map[string]time.Duration{}, cut: map[string]bool{}, marks: map[string]string{}, dials: map[string]int{}}}
 	f.Engine = &engine.Engine{
 		Store: s, Node: "n-1", Templates: lib, Inventory: set, Modules: reg, Dialer: f.devices, Key: key, Pinned: &engine.Pinned{},
 		Now: time.Now, Log: slog.New(slog.DiscardHandler), Jitter: func() float64 { return 0.5 },

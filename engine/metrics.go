@@ -38,6 +38,10 @@ func (e *Engine) Metrics(ctx context.Context) ([]meter.Family, error) {
 	if err != nil {
 		return nil, err
 	}
+	alarms, scans, err := e.scanValues(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var longest time.Duration
 	if len(overdue) > 0 {
 		longest = overdue[0].Overdue(now)
@@ -49,6 +53,8 @@ func (e *Engine) Metrics(ctx context.Context) ([]meter.Family, error) {
 		{Name: "runner_removal_overdue_seconds", Type: "gauge", Help: "For how long the longest overdue removal should have been done.", Values: one(longest.Seconds())},
 		{Name: "runner_removals_blocked", Type: "gauge", Help: "Removals that were tried, and something is in the way.", Values: one(float64(tally.Blocked))},
 		{Name: "runner_devices_silent", Type: "gauge", Help: "Devices that did not answer when they were last asked, and get a pause.", Values: one(float64(len(silent)))},
+		{Name: "runner_findings", Type: "gauge", Help: "Findings of the latest scans about which nothing was done.", Values: alarms},
+		{Name: "runner_scans", Type: "gauge", Help: "Devices by how their latest scan went.", Values: scans},
 		{Name: metricSlots, Type: "gauge", Help: "Jobs that this process runs, in slots or beside them while their device does not answer, and slots in all."},
 		{Name: metricExecutions, Type: "counter", Help: "Executions that this process ended."},
 		{Name: metricTook, Type: "histogram", Help: "How long they took."},
@@ -68,6 +74,31 @@ func jobValues(t grant.Tally) []meter.Value {
 		}
 	}
 	return vs
+}
+
+// scanValues are the findings of the latest scans by kind, and how these went.
+func (e *Engine) scanValues(ctx context.Context) (found, went []meter.Value, err error) {
+	all, err := e.Store.Scans(ctx, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, _, err := e.Alarms(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	failed := 0
+	for i := range all {
+		if all[i].Error != "" {
+			failed++
+		}
+	}
+	for _, what := range []string{FoundUnknown, FoundReturned, FoundChanged, FoundMissing, FoundStray, FoundUnmarked} {
+		found = append(found, meter.Value{N: float64(n[what]), Labels: []string{"what", what}})
+	}
+	return found, []meter.Value{
+		{N: float64(len(all) - failed), Labels: []string{"went", "ok"}},
+		{N: float64(failed), Labels: []string{"went", "failed"}},
+	}, nil
 }
 
 // measure counts an execution that has ended.

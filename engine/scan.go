@@ -69,7 +69,7 @@ type Scan struct {
 
 // ScanDevice looks for what bears a mark on a device, and for the accounts that the
 // store knows there, and compares. Nothing is changed, neither there nor in the
-// store. The credential says how to log in; empty: one of the device's. Errors:
+// store, which only hears that the device answers. The credential says how to log in; empty: one of the device's. Errors:
 // *InputError, *transport.Error, those of the store.
 func (e *Engine) ScanDevice(ctx context.Context, device, credential string) (*Scan, error) {
 	s := &Scan{Device: device}
@@ -109,6 +109,9 @@ func (e *Engine) ScanDevice(ctx context.Context, device, credential string) (*Sc
 		return s, err
 	}
 	defer conn.Close()
+	if err := e.Store.Answered(ctx, device, e.Now()); err != nil {
+		return s, err
+	}
 	s.Peer = conn.Peer()
 	res, err := executor.Do(ctx, executor.Run{
 		Conn: conn, Modules: e.Modules, Become: p.become, Timeout: s.conn.Step, ID: "scan", Env: lang.Env{},
@@ -126,7 +129,7 @@ func (e *Engine) ScanDevice(ctx context.Context, device, credential string) (*Sc
 	if more {
 		return s, fmt.Errorf("%s has more accounts in runner's range than a scan can list: make the range of uids smaller", device)
 	}
-	return s, e.compare(ctx, s, seen, open)
+	return s, e.compare(ctx, s, seen, open, sent)
 }
 
 // lookBy returns the credential by which a device is looked at.
@@ -162,8 +165,8 @@ func (e *Engine) lookBy(device, credential string) (*inventory.Credential, error
 	return nil, &InputError{Reason: fmt.Sprintf("no credential names device %s, so nothing says how to log in there", device)}
 }
 
-// compare holds what was seen against the store.
-func (e *Engine) compare(ctx context.Context, s *Scan, seen []Seen, open []grant.Case) error {
+// compare holds what was seen, not before sent, against the store.
+func (e *Engine) compare(ctx context.Context, s *Scan, seen []Seen, open []grant.Case, sent time.Time) error {
 	k := &comparison{e: e, s: s, now: e.Now(), cases: map[string]*grant.Case{}, there: map[string]*Seen{}}
 	for i := range open {
 		k.cases[open[i].Grant.ID] = &open[i]
@@ -183,6 +186,9 @@ func (e *Engine) compare(ctx context.Context, s *Scan, seen []Seen, open []grant
 		}
 	}
 	k.missing()
+	if err := k.settle(ctx, sent); err != nil {
+		return err
+	}
 	ignored, err := e.Store.Ignored(ctx, s.Device)
 	if err != nil {
 		return err
@@ -402,22 +408,69 @@ func (k *comparison) missing() {
 	}
 }
 
+// settle drops the findings about grants that moved while the device was looked at:
+// what was seen and what was read of them belong to different moments.
+func (k *comparison) settle(ctx context.Context, sent time.Time) error {
+	var kept []Finding
+	for _, f := range k.found {
+		moved := false
+		if f.Grant != nil {
+			now, err := k.e.Store.Case(ctx, f.Grant.Grant.ID)
+			if err != nil {
+				return err
+			}
+			moved = movedSince(f.Grant, &now, sent)
+		}
+		if !moved {
+			kept = append(kept, f)
+		}
+	}
+	k.found = kept
+	return nil
+}
+
+// movedSince reports whether something may have been done for a grant between the first
+// look at its device, at sent, and now; was is how it was read in between, or before.
+func movedSince(was, now *grant.Case, sent time.Time) bool {
+	g := &now.Grant
+	switch {
+	case busy(now), g.State != was.Grant.State, len(now.Jobs) != len(was.Jobs):
+		return true
+	case g.State.Final():
+		return over(g).After(sent)
+	case g.State == grant.Active:
+		if g.Activated.After(sent) {
+			return true
+		}
+	}
+	for i := range now.Jobs {
+		if now.Jobs[i].Attempt != was.Jobs[i].Attempt {
+			return true
+		}
+	}
+	return false
+}
+
 // sort puts the findings into order and those aside that are ignored.
 func (k *comparison) sort(ignored []grant.Ignored) {
 	slices.SortStableFunc(k.found, func(a, b Finding) int { return cmp.Compare(a.Object, b.Object) })
 	for _, f := range k.found {
-		for i := range ignored {
-			// Who ignored one mark has not ignored another on the same object.
-			if g := &ignored[i]; g.Object == f.Object && k.now.Before(g.Until) && g.Mark == f.markOf() {
-				f.Ignored = g
-			}
-		}
-		if f.Ignored != nil {
+		if f.Ignored = ignoredBy(ignored, f.Object, f.markOf(), k.now); f.Ignored != nil {
 			k.s.Ignored = append(k.s.Ignored, f)
 		} else {
 			k.s.Findings = append(k.s.Findings, f)
 		}
 	}
+}
+
+// ignoredBy returns the decision by which a finding is left out for now, or nil. Who
+// ignored one mark has not ignored another on the same object.
+func ignoredBy(list []grant.Ignored, object, mark string, now time.Time) *grant.Ignored {
+	i := slices.IndexFunc(list, func(g grant.Ignored) bool { return g.Object == object && g.Mark == mark && now.Before(g.Until) })
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
 }
 
 // markOf is the grant that the finding's mark names.

@@ -23,6 +23,8 @@ const scanParallel = 16
 // scanJSON is what a device says of itself, held against the store.
 type scanJSON struct {
 	Device     string        `json:"device"`
+	At         time.Time     `json:"at,omitzero"`       // with --last: of what it found
+	Tried      time.Time     `json:"tried_at,omitzero"` // with --last
 	Credential string        `json:"credential,omitempty"`
 	Reached    bool          `json:"reached"`
 	Error      string        `json:"error,omitempty"`
@@ -83,11 +85,11 @@ func viewScan(s *engine.Scan) scanJSON {
 func (a *app) deviceScan() *cobra.Command {
 	var (
 		credential string
-		all        bool
+		all, last  bool
 	)
 	c := leaf{
-		use: "scan DEVICE...", short: "find accounts on devices that should not be there, or not as they are",
-		example: "runner device scan web-1\nrunner device scan 'web-*' db-1\nrunner device scan '*' -o json",
+		use: "scan DEVICE... | --last [DEVICE...]", short: "find accounts on devices that should not be there, or not as they are",
+		example: "runner device scan web-1\nrunner device scan 'web-*' db-1\nrunner device scan --last\nrunner device scan '*' -o json",
 		long: `Everything that runner makes bears a mark on the device: its grant, and the time at
 which the access ends. A scan reads these marks and compares them with the store:
 
@@ -99,17 +101,30 @@ which the access ends. A scan reads these marks and compares them with the store
   stray      a sudo rule or a key of runner's without its account
   unmarked   an account with one of runner's numbers, and no mark
 
+What is found is kept until the next scan; --last tells it without asking the devices,
+but for what was settled since. runner serve scans by itself.
+
 Nothing is changed. runner device adopt, quarantine and ignore are what can be done
 about a finding. Exit 9 says that there are findings, 7 that a device was not reached.`,
-		args: someArgs("DEVICE"), exits: []int{exitFile, exitUnreached, exitLeft},
+		args: func(c *cobra.Command, args []string) error {
+			if last {
+				return nil
+			}
+			return someArgs("DEVICE")(c, args)
+		}, exits: []int{exitFile, exitUnreached, exitLeft},
 		run: func(ctx context.Context, args []string) error {
 			e, err := a.planning()
 			if err != nil {
 				return err
 			}
-			names, err := matching("device", args, slices.Sorted(maps.Keys(e.Inventory.Devices)))
-			if err != nil {
-				return err
+			names := slices.Sorted(maps.Keys(e.Inventory.Devices))
+			if len(args) > 0 {
+				if names, err = matching("device", args, names); err != nil {
+					return err
+				}
+			}
+			if last {
+				return a.lastScans(ctx, e, names, all)
 			}
 			scans := a.scanAll(ctx, e, names, credential)
 			if ctx.Err() != nil {
@@ -120,6 +135,7 @@ about a finding. Exit 9 says that there are findings, 7 that a device was not re
 	}.command()
 	c.Flags().StringVar(&credential, "credential", "", "log in as this credential says; else one of the device's")
 	c.Flags().BoolVar(&all, "all", false, "also what is ignored for now")
+	c.Flags().BoolVar(&last, "last", false, "what the latest scans found, of all devices or some; nothing is asked")
 	return c
 }
 
@@ -143,13 +159,86 @@ func (a *app) scanAll(ctx context.Context, e *engine.Engine, names []string, cre
 		wg.Go(func() {
 			defer func() { <-slots }()
 			a.doing("scanning " + name)
-			s, err := e.ScanDevice(ctx, name, credential)
+			s, err := e.Scan(ctx, name, credential)
 			s.Err = err
 			scans[i] = s
 		})
 	}
 	wg.Wait()
 	return scans
+}
+
+// lastScans prints what the latest scans of devices found.
+func (a *app) lastScans(ctx context.Context, e *engine.Engine, names []string, all bool) error {
+	list, err := e.LastScans(ctx, false)
+	if err != nil {
+		return err
+	}
+	by := map[string]*engine.LastScan{}
+	for i := range list {
+		by[list[i].Device] = &list[i]
+	}
+	views := make([]scanJSON, 0, len(names))
+	found, lost := 0, 0
+	for _, name := range names {
+		v := viewLast(name, by[name])
+		views = append(views, v)
+		found += len(v.Findings)
+		if v.Error != "" {
+			lost++
+		}
+	}
+	if err := a.answer(views, func(w io.Writer) { a.describeLast(w, views, all) }); err != nil {
+		return err
+	}
+	switch {
+	case lost > 0:
+		return exitWith(exitUnreached)
+	case found > 0:
+		return exitWith(exitLeft)
+	}
+	return nil
+}
+
+// viewLast is what is known of a device; nil: it was never scanned.
+func viewLast(device string, l *engine.LastScan) scanJSON {
+	v := scanJSON{Device: device, Findings: []findingJSON{}, Ignored: []findingJSON{}}
+	if l == nil {
+		return v
+	}
+	v.At, v.Tried, v.Credential, v.Marked, v.OK, v.Error, v.Reached = l.At, l.Tried, l.Credential, l.Marked, l.OK, l.Error, l.Error == ""
+	for i := range l.Findings {
+		v.Findings = append(v.Findings, viewKept(device, &l.Findings[i], nil))
+	}
+	for i := range l.Ignored {
+		v.Ignored = append(v.Ignored, viewKept(device, &l.Ignored[i].Finding, &l.Ignored[i].By))
+	}
+	return v
+}
+
+func viewKept(device string, f *grant.Finding, by *grant.Ignored) findingJSON {
+	return findingJSON{
+		Device: device, Object: f.Object, What: f.What, Why: f.Why, Mark: f.Mark, Grant: f.Grant, UID: f.UID, SID: f.SID,
+		Locked: f.Locked, Until: f.Until, Expired: f.Expired, Ignored: by,
+	}
+}
+
+// describeLast prints when devices were scanned, and what was found.
+func (a *app) describeLast(w io.Writer, views []scanJSON, all bool) {
+	t := table{head: []string{"DEVICE", "SCANNED", "BY", "IN ORDER", "FINDINGS", "LAST ERROR"}}
+	for _, v := range views {
+		when := "never"
+		if !v.At.IsZero() {
+			when = a.away(v.At)
+		}
+		t.add(v.Error != "", v.Device, when, v.Credential, strconv.Itoa(v.OK), strconv.Itoa(len(v.Findings)), cut(oneLine(v.Error), 80))
+	}
+	a.table(w, t)
+	if rows := a.findings(views, all); len(rows.rows) > 0 {
+		_, _ = fmt.Fprintln(w)
+		a.table(w, rows)
+	}
+	a.hintScans(views)
 }
 
 // answerScans prints scans and says by the exit code what they came to.
@@ -179,7 +268,6 @@ func (a *app) answerScans(scans []*engine.Scan, all bool) error {
 }
 
 func (a *app) describeScans(w io.Writer, views []scanJSON, all bool) {
-	t := table{head: []string{"DEVICE", "WHAT", "OBJECT", "UID", "ENDS", "GRANT", "WHY"}}
 	ok, found, ignored, scanned := 0, 0, 0, 0
 	for _, v := range views {
 		ok += v.OK
@@ -188,6 +276,18 @@ func (a *app) describeScans(w io.Writer, views []scanJSON, all bool) {
 		if v.Reached {
 			scanned++
 		}
+	}
+	if t := a.findings(views, all); len(t.rows) > 0 {
+		a.table(w, t)
+	}
+	a.say("%s scanned: %s in order, %s%s", plural(scanned, "device"), plural(ok, "account"), plural(found, "finding"), hidden(ignored, all))
+	a.hintScans(views)
+}
+
+// findings are the rows of what was found.
+func (a *app) findings(views []scanJSON, all bool) table {
+	t := table{head: []string{"DEVICE", "WHAT", "OBJECT", "UID", "ENDS", "GRANT", "WHY"}}
+	for _, v := range views {
 		for _, f := range v.Findings {
 			a.findingRow(&t, &f)
 		}
@@ -199,11 +299,7 @@ func (a *app) describeScans(w io.Writer, views []scanJSON, all bool) {
 			}
 		}
 	}
-	if len(t.rows) > 0 {
-		a.table(w, t)
-	}
-	a.say("%s scanned: %s in order, %s%s", plural(scanned, "device"), plural(ok, "account"), plural(found, "finding"), hidden(ignored, all))
-	a.hintScans(views)
+	return t
 }
 
 // hidden says what was left out.

@@ -281,16 +281,20 @@ func (a *app) describeLive(w io.Writer, device string, l *liveJSON) {
 // bannerShown is how many overdue removals the top of an overview names.
 const bannerShown = 3
 
-// banner writes the removals that are overdue for more than a minute on top of an
-// overview: whoever looks at anything is to see them.
+// banner writes the removals that are overdue for more than a minute, and what scans
+// have found, on top of an overview: whoever looks at anything is to see them.
 func (a *app) banner(ctx context.Context) (func(io.Writer), error) {
 	s, err := a.store()
 	if err != nil {
 		return nil, err
 	}
+	found, err := a.scanBanner(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cases, total, err := s.Overdue(ctx, a.now().Add(-sweepEvery), bannerShown)
 	if err != nil || total == 0 {
-		return func(io.Writer) {}, err
+		return found, err
 	}
 	silent, err := s.Silences(ctx)
 	if err != nil {
@@ -314,5 +318,6 @@ func (a *app) banner(ctx context.Context) (func(io.Writer), error) {
 			_, _ = fmt.Fprintln(w, a.outColor.red(fmt.Sprintf("  and %d more: runner grant list --state ending", total-len(cases))))
 		}
 		_, _ = fmt.Fprintln(w)
+		found(w)
 	}, nil
 }

@@ -43,6 +43,10 @@ kind: workspace
 #  url: postgres://runner@db.example/runner
 #  secret_from: {file: /etc/runner/database-password}
 
+# runner serve scans each device for accounts that should not be there. Default: all
+# devices on which it makes accounts, each once in 24h.
+#scan: {every: 24h, devices: ['web-*', db-1]}    # every: never
+
 # How runner launch gives the account to programs of this machine, beside those that
 # it knows: by env, files (memory only, removed afterwards), stdin; args without secrets.
 #profiles:

@@ -184,6 +184,22 @@ func (l *lazyStore) Ignored(ctx context.Context, device string) ([]grant.Ignored
 	return with(l, func(s *store.Store) ([]grant.Ignored, error) { return s.Ignored(ctx, device) })
 }
 
+func (l *lazyStore) BeginScan(ctx context.Context, device string, was, now time.Time) (bool, error) {
+	return with(l, func(s *store.Store) (bool, error) { return s.BeginScan(ctx, device, was, now) })
+}
+
+func (l *lazyStore) PutScan(ctx context.Context, n grant.Scanned) error {
+	return l.do(func(s *store.Store) error { return s.PutScan(ctx, n) })
+}
+
+func (l *lazyStore) Scans(ctx context.Context, found bool) ([]grant.Scanned, error) {
+	return with(l, func(s *store.Store) ([]grant.Scanned, error) { return s.Scans(ctx, found) })
+}
+
+func (l *lazyStore) DropScan(ctx context.Context, device string) error {
+	return l.do(func(s *store.Store) error { return s.DropScan(ctx, device) })
+}
+
 func (l *lazyStore) Mark(ctx context.Context, what string, at time.Time) error {
 	return l.do(func(s *store.Store) error { return s.Mark(ctx, what, at) })
 }

@@ -33,6 +33,11 @@ does not answer is left alone for a growing time, at most 15 minutes, and does n
 use up slots while it is waited for. max_concurrent of a credential limits how many
 jobs log in by it at once.
 
+Each device on which runner makes accounts is scanned once in 24 hours, spread over the
+time, a few at once and by one of the machines; what is found stands on top of
+runner grant list, in runner device scan --last, in the log and in the metrics. The key
+scan of runner.yaml says how often and which, or never.
+
 With --metrics numbers for Prometheus are told at http://ADDRESS/metrics, without a
 login: how many jobs wait, what is overdue, which share of devices does not answer.
 No names are among them. There is no other network service yet.`,
@@ -74,10 +79,14 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 		a.say("metrics at http://%s/metrics", where)
 	}
 	var beside sync.WaitGroup
+	turns := make(chan struct{}, 1)
 	if wake := make(chan struct{}); s.Shared() {
 		e.Wake = wake
-		beside.Go(func() { a.hearBells(ctx, s, wake) })
+		beside.Go(func() { a.hearBells(ctx, s, wake, turns) })
 	} else {
+		if every := a.ws.scan.every; every > 0 {
+			beside.Go(func() { takeTurns(ctx, a.ws.scan.turn(), turns) })
+		}
 		beside.Go(func() {
 			for ok := true; ok; ok = pause(ctx, sweepEvery) == nil {
 				a.everyMinute(ctx, s)
@@ -86,6 +95,7 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 	}
 	quiet := *e // its own: the node of the other may change
 	beside.Go(func() { quiet.EndQuiet(ctx, engine.QuietEvery) })
+	beside.Go(func() { a.scanRounds(ctx, quiet, turns) })
 	a.say("serving %s as %s, %d jobs at once", a.ws.abs, e.Node, parallel)
 	for {
 		if err = a.serveAsNode(ctx, e, parallel, grace); !errors.Is(err, grant.ErrLeaseLost) {
@@ -128,15 +138,15 @@ func (a *app) everyMinute(ctx context.Context, s *store.Store) {
 
 // hearBells has this machine woken when there may be work, and does its share of
 // what one of the machines has to do, until ctx ends. Without, it looks by itself.
-func (a *app) hearBells(ctx context.Context, s *store.Store, wake chan<- struct{}) {
+func (a *app) hearBells(ctx context.Context, s *store.Store, wake, turns chan<- struct{}) {
 	a.everyMinute(ctx, s)                // that somebody serves is known before a leader is elected
 	log := slog.New(slog.DiscardHandler) // what it says of a database that is away, others say as well
 	if a.flags.verbose {
 		log = a.log
 	}
-	h := store.Hearing{Node: nodeName(), Log: log, Wake: wake, Chores: []store.Chore{
-		{Name: markServed, Every: sweepEvery, Do: func(ctx context.Context) error { a.everyMinute(ctx, s); return nil }},
-	}}
+	h := store.Hearing{Node: nodeName(), Log: log, Wake: wake, Chores: append(a.ws.scan.chores(turns), store.Chore{
+		Name: markServed, Every: sweepEvery, Do: func(ctx context.Context) error { a.everyMinute(ctx, s); return nil },
+	})}
 	for {
 		if err := s.Hear(ctx, h); err != nil && ctx.Err() == nil {
 			a.log.Warn("no bells are heard", slog.Any("error", err))

@@ -24,6 +24,7 @@ type sweepJSON struct {
 	Open    []grantJSON `json:"open"`
 	Overdue int         `json:"overdue"`
 	Waiting int         `json:"waiting"`
+	Found   int         `json:"findings"`
 	Errors  []string    `json:"errors"`
 }
 
@@ -35,7 +36,8 @@ func (a *app) sweepCommand() *cobra.Command {
 		long: `For a timer or cron. It takes over the jobs of processes that died, cancels
 requests that nobody started, and tries every due removal once, several devices at
 a time; not on devices that did not answer just before, until their pause is over.
-It never creates anything. runner init prints the lines for a timer.`,
+It never creates anything. Findings of the latest scans that nobody decided about are
+told, too: exit 9 says that something is overdue, or that there are such. runner init prints the lines for a timer.`,
 		exits: []int{exitLeft, exitInterrupted},
 		run: func(ctx context.Context, _ []string) error {
 			e, err := a.removing(ctx)
@@ -81,6 +83,13 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 	for i := range swept.Open {
 		v.Open = append(v.Open, viewGrant(&swept.Open[i], a.now()))
 	}
+	found, _, err := e.Alarms(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range found {
+		v.Found += n
+	}
 	for _, err := range swept.Errors {
 		v.Errors = append(v.Errors, problem(err))
 		a.say("%s", problem(err))
@@ -93,7 +102,7 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 		return exitWith(exitInterrupted)
 	case len(v.Errors) > 0:
 		return exitWith(exitFailed)
-	case v.Overdue > 0:
+	case v.Overdue > 0, v.Found > 0:
 		return exitWith(exitLeft)
 	}
 	return nil
@@ -113,4 +122,7 @@ func (a *app) describeSweep(w io.Writer, v *sweepJSON, open []grant.Case) {
 		text += fmt.Sprintf(", taken over %d", v.Reaped)
 	}
 	_, _ = fmt.Fprintln(w, text)
+	if v.Found > 0 {
+		_, _ = fmt.Fprintln(w, a.outColor.red(plural(v.Found, "finding")+" of scans about which nothing was done: runner device scan --last"))
+	}
 }

@@ -21,6 +21,7 @@ type workspace struct {
 	operators []string
 	profiles  map[string]*profile
 	database  *database // nil: the store is in the state folder
+	scan      rounds
 }
 
 // state is where the store, its key and the known hosts are.
@@ -61,7 +62,7 @@ func hasWorkspaceFile(dir string) bool {
 
 // loadWorkspace reads runner.yaml of dir. Wrong contents are lang.Problems.
 func loadWorkspace(dir, cwd string) (*workspace, error) {
-	w := &workspace{dir: dir, abs: dir}
+	w := &workspace{dir: dir, abs: dir, scan: rounds{every: scanEvery}}
 	if rel, err := filepath.Rel(cwd, dir); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
 		w.dir = rel
 	}
@@ -87,6 +88,9 @@ func loadWorkspace(dir, cwd string) (*workspace, error) {
 		w.operators = f.Strings("operators")
 		if n := f.Take("database"); n != nil {
 			w.database = readDatabase(&d, n, dir)
+		}
+		if n := f.Take("scan"); n != nil {
+			w.scan = readRounds(&d, n)
 		}
 		if n := f.Take("profiles"); n != nil {
 			w.profiles = readProfiles(&d, n)

@@ -41,6 +41,7 @@ type Hearing struct {
 type Chore struct {
 	Name  string
 	Every time.Duration
+	Later bool // not when somebody begins to hear, but Every later
 	Do    func(ctx context.Context) error
 }
 

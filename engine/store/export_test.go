@@ -38,7 +38,7 @@ func LookUps() map[string]string {
 	sessionsOf, _ := sessionsQuery(grant.Filter{Grant: "x"})
 	return map[string]string{
 		"session": sessionByID, "session prefix": idsFrom("sessions"), "sessions": sessions, "open sessions": openSessions, "sessions of a grant": sessionsOf,
-		"ready": readyJobs, "ready on a device": readyOn, "running as": runningAs, "silence": silenceOf, "heard": heardJobs, "ending": endingGrants, "expired": expiredGrants,
+		"ready": readyJobs, "ready on a device": readyOn, "running as": runningAs, "silence": silenceOf, "heard": heardJobs, "scan": scannedOne, "begin scan": beginScan, "ending": endingGrants, "expired": expiredGrants,
 		"how many end": countEnding, "how many expired": countExpired, "how many are blocked": countBlocked,
 		"next due": nextReady, "running": runningJobs, "case": grantByID, "jobs of a case": jobsOfGrant,
 		"grant prefix": idsFrom("grants"), "job prefix": idsFrom("jobs"), "execution prefix": idsFrom("executions"),

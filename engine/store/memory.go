@@ -30,6 +30,7 @@ type Memory struct {
 	events     []grant.Event
 	dead       map[string]bool
 	silences   map[string]grant.Silence
+	scans      map[string]grant.Scanned
 
 	verifications []Verification // by template and system
 	ignored       []grant.Ignored
@@ -41,7 +42,7 @@ func NewMemory() *Memory {
 		cases: map[string]grant.Case{}, snapshots: map[string]grant.Snapshot{}, executions: map[string]grant.Execution{},
 		steps: map[string]map[int]grant.StepResult{}, changes: map[string]map[int]grant.Change{},
 		holds: map[heldObject]map[string]grant.Hold{}, uids: map[string]*uidPool{}, marks: map[string]time.Time{}, logs: map[string][]grant.Chunk{},
-		dead: map[string]bool{}, silences: map[string]grant.Silence{}, sessions: map[string]grant.Session{},
+		dead: map[string]bool{}, silences: map[string]grant.Silence{}, scans: map[string]grant.Scanned{}, sessions: map[string]grant.Session{},
 	}
 }
 

@@ -252,6 +252,20 @@ func (h *history) look() {
 		return s.Missed(h.ctx, device, "why", now, 0.5)
 	})
 	h.both(func(s ledger) (any, error) { return s.Silences(h.ctx) })
+	scan := grant.Scanned{Device: device, Tried: now, Error: pickOf(h, "scan", "", "", "away"), At: now}
+	if h.pick("finds", 2) == 0 {
+		scan.Findings = []grant.Finding{{What: "unknown", Object: "account x", Why: []string{"because"}, Until: now}}
+	}
+	h.both(func(s ledger) (any, error) {
+		switch limit {
+		case 0:
+			return nil, s.DropScan(h.ctx, device)
+		case 1:
+			return s.BeginScan(h.ctx, device, at(h.pick("seen", 7)-1), now)
+		}
+		return nil, s.PutScan(h.ctx, scan)
+	})
+	h.both(func(s ledger) (any, error) { return s.Scans(h.ctx, limit == 2) })
 	h.both(func(s ledger) (any, error) {
 		next, is, err := s.NextDue(h.ctx, now)
 		return fmt.Sprint(next, is), err

@@ -53,6 +53,10 @@ type ledger interface {
 	Ignore(ctx context.Context, i grant.Ignored) error
 	Ignored(ctx context.Context, device string) ([]grant.Ignored, error)
 	Newest(ctx context.Context) (string, error)
+	BeginScan(ctx context.Context, device string, was, now time.Time) (bool, error)
+	PutScan(ctx context.Context, s grant.Scanned) error
+	Scans(ctx context.Context, found bool) ([]grant.Scanned, error)
+	DropScan(ctx context.Context, device string) error
 	Mark(ctx context.Context, what string, at time.Time) error
 	Marked(ctx context.Context, what string) (time.Time, error)
 	PutVerification(ctx context.Context, v store.Verification) error
@@ -112,6 +116,8 @@ func TestConformance(t *testing.T) {
 			"marks only go forward":                            marks,
 			"what is ignored is kept":                          ignoresKept,
 			"what was found takes nobody's place":              foundGrants,
+			"the latest scan is kept":                          scansKept,
+			"one begins a scan":                                scansBegun,
 			"the latest verification is kept":                  verifications,
 			"logs are byte ranges":                             logRanges,
 			"logs are appended":                                logAppend,

@@ -37,6 +37,7 @@ type machine struct {
 	*store.Store
 	wake   chan struct{}
 	chores atomic.Int64
+	later  atomic.Int64 // those that are not done at the start
 	stop   func()
 }
 
@@ -59,6 +60,7 @@ func hear(t *testing.T, url, node string) *machine {
 	go func() {
 		ended <- m.Hear(ctx, store.Hearing{Node: node, Log: slog.New(slog.DiscardHandler), Wake: m.wake, Chores: []store.Chore{
 			{Name: "count", Every: time.Second, Do: func(context.Context) error { m.chores.Add(1); return nil }},
+			{Name: "later", Every: time.Hour, Later: true, Do: func(context.Context) error { m.later.Add(1); return nil }},
 		}})
 	}()
 	m.stop = func() {
@@ -170,6 +172,9 @@ func TestOneMachineDoesAChoreAndAnotherOneAfterIt(t *testing.T) {
 		t.Error("a machine that stopped goes on")
 	}
 	b.stop()
+	if n := a.later.Load() + b.later.Load(); n > 0 {
+		t.Errorf("what is to be done later was done %d times", n)
+	}
 }
 
 func TestBellsAreHungOnceByMachinesThatOpenAtOnce(t *testing.T) {

@@ -126,7 +126,7 @@ func periodic(chores []store.Chore) []*river.PeriodicJob {
 	for _, c := range chores {
 		list = append(list, river.NewPeriodicJob(river.PeriodicInterval(c.Every),
 			func() (river.JobArgs, *river.InsertOpts) { return chore{c.Name}, once() },
-			&river.PeriodicJobOpts{RunOnStart: true}))
+			&river.PeriodicJobOpts{RunOnStart: !c.Later}))
 	}
 	return list
 }
