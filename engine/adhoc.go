@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -95,8 +96,11 @@ func (e *Engine) RunTemplate(ctx context.Context, a AdHoc) (AdHocResult, error) 
 			}
 		}
 	}
-	if serr := w.ended(ctx, outcome, msg); serr != nil {
-		err = errors.Join(err, serr)
+	w.ended(ctx, outcome, msg)
+	if serr := e.Store.PutExecution(context.WithoutCancel(ctx), grant.Fence{}, w.exec, w.obs.steps...); serr != nil {
+		e.Log.Error("the end of an execution is not stored", slog.String("execution", w.exec.ID), slog.Any("error", serr))
+	} else {
+		w.measure()
 	}
 	out.Execution, out.Steps = w.exec, w.obs.steps
 	return out, err

@@ -232,7 +232,7 @@ func (e *Engine) RunDue(ctx context.Context, c grant.Case) (grant.Case, error) {
 	if j == nil {
 		return c, nil
 	}
-	out, err := e.RunJob(ctx, j.ID)
+	out, _, err := e.runJob(ctx, j.GrantID, j.ID, func() {})
 	if err != nil && passing(err) {
 		return e.Store.Case(ctx, c.Grant.ID)
 	}

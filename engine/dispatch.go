@@ -272,7 +272,7 @@ func (d *dispatcher) run(ctx context.Context, r *running) {
 	d.wg.Go(func() {
 		ev := event{job: r, over: true}
 		defer func() { d.events <- ev }()
-		ev.out, ev.met, ev.err = d.e.runJob(ctx, r.Job, sync.OnceFunc(func() { d.events <- event{job: r} }))
+		ev.out, ev.met, ev.err = d.e.runJob(ctx, r.Grant, r.Job, sync.OnceFunc(func() { d.events <- event{job: r} }))
 	})
 }
 

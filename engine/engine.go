@@ -28,7 +28,8 @@ type Grants interface {
 	Case(ctx context.Context, id string) (grant.Case, error)
 	Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error)
 	// Change loads a case, lets fn change it, and stores the change with its
-	// events in one transaction. fn's error undoes everything and is returned.
+	// events and its execution in one transaction. fn's error undoes everything and is
+	// returned. When Change returns nil, what fn was handed is as it was stored.
 	Change(ctx context.Context, id string, fn func(*grant.Case) error) error
 }
 
@@ -55,6 +56,8 @@ type Overviews interface {
 // Executions keeps what running jobs say. Writes of a worker that lost its
 // lease fail with grant.ErrLeaseLost.
 type Executions interface {
+	// Held reports whether the grant of a running job was ended.
+	Held(ctx context.Context, f grant.Fence) (ended bool, err error)
 	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error
 	Execution(ctx context.Context, id string) (grant.Execution, error)
 	PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error
@@ -235,13 +238,13 @@ func (e *Engine) say(p Progress) {
 
 // change is Store.Change that also returns the case as it was stored.
 func (e *Engine) change(ctx context.Context, id string, fn func(*grant.Case) error) (grant.Case, error) {
-	var out grant.Case
+	var out *grant.Case
 	err := e.Store.Change(ctx, id, func(c *grant.Case) error {
-		if err := fn(c); err != nil {
-			return err
-		}
-		out = *c
-		return nil
+		out = c
+		return fn(c)
 	})
-	return out, err
+	if err != nil {
+		return grant.Case{}, err
+	}
+	return *out, nil
 }

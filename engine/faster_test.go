@@ -2,7 +2,7 @@ package engine_test
 
 import (
 	"context"
-	"sync"
+	"errors"
 	"testing"
 	"time"
 
@@ -15,32 +15,42 @@ import (
 type hasty struct {
 	engine.Store
 	other *engine.Engine
-
-	mu   sync.Mutex
-	took map[string]chan error
+	took  map[string]chan error
 }
 
-func (h *hasty) Job(ctx context.Context, id string) (grant.Job, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.took[id] == nil {
-		ran := make(chan error, 1)
-		h.took[id] = ran
-		was, err := h.Store.Job(ctx, id)
-		if err != nil {
-			return was, err
+// Change has the other worker claim a job that is about to be claimed.
+func (h *hasty) Change(ctx context.Context, id string, fn func(*grant.Case) error) error {
+	faster := errors.New("somebody else is faster")
+	var claimed string
+	err := h.Store.Change(ctx, id, func(c *grant.Case) error {
+		if err := fn(c); err != nil {
+			return err
 		}
-		go func() {
-			_, err := h.other.RunJob(context.WithoutCancel(ctx), id)
-			ran <- err
-		}()
-		for j := was; j.Attempt == was.Attempt; { // until it is theirs
-			if j, err = h.Store.Job(ctx, id); err != nil {
-				return j, err
+		for _, j := range c.Jobs {
+			if j.State == grant.Running && h.took[j.ID] == nil {
+				claimed = j.ID
+				return faster
 			}
 		}
+		return nil
+	})
+	if claimed == "" {
+		return err
 	}
-	return h.Store.Job(ctx, id)
+	ran := make(chan error, 1)
+	h.took[claimed] = ran
+	go func() {
+		_, err := h.other.RunJob(context.WithoutCancel(ctx), claimed)
+		ran <- err
+	}()
+	for attempt := 0; attempt == 0; { // until it is theirs
+		j, err := h.Job(ctx, claimed)
+		if err != nil {
+			return err
+		}
+		attempt = j.Attempt
+	}
+	return h.Store.Change(ctx, id, fn)
 }
 
 // Who is asked to do something at once waits for the worker that was woken by it

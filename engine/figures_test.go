@@ -2,7 +2,8 @@ package engine_test
 
 import (
 	"context"
-	"fmt"
+	"database/sql"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -85,13 +86,6 @@ func joined(b *testing.B, st *store.Store, devices int) (*fleet, *counted) {
 	return f, s
 }
 
-// onServer is a fleet whose store is on a PostgreSQL that waits for its disk.
-func onServer(b *testing.B, devices int) (*fleet, *counted) {
-	b.Helper()
-	f, s, _ := withBells(b, devices, nil)
-	return f, s
-}
-
 // spread runs n pieces of work, so many at once, and returns how long they took.
 func spread(n, at int, do func(worker, i int)) time.Duration {
 	begin := time.Now()
@@ -109,23 +103,55 @@ func spread(n, at int, do func(worker, i int)) time.Duration {
 }
 
 // BenchmarkGrants takes grants from the request to the receipt, 16 at a time, on
-// devices on which everything takes no time, and in turns writes as many bare
-// transactions as those made: one row each, as durable.
+// devices on which everything takes no time, and in turns has the floor write the
+// same number: the bare transactions that they need, as durable, into an empty store
+// of the same kind.
 func BenchmarkGrants(b *testing.B) {
 	figures(b)
 	const at = 16
 	b.Run("sqlite", func(b *testing.B) {
-		f, s, _ := onDisk(b, at)
-		throughput(b, f, s, at)
+		f, s, path := onDisk(b, at)
+		dir := filepath.Join(b.TempDir(), "floor")
+		empty, err := store.Open(b.Context(), dir)
+		if err := errors.Join(err, empty.Close()); err != nil {
+			b.Fatal(err)
+		}
+		open := func(dir, file, synchronous string) *sql.DB {
+			return pool(b, "sqlite", filepath.Join(dir, file)+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_pragma=synchronous("+synchronous+")", 1)
+		}
+		bare := &floor{db: open(dir, "runner.db", "FULL"), logs: open(dir, "logs.db", "NORMAL")}
+		from := filepath.Dir(path)
+		throughput(b, f, s, at, bare, open(from, "runner.db", "FULL"), open(from, "logs.db", "NORMAL"))
 	})
 	b.Run("postgres", func(b *testing.B) {
-		f, s := onServer(b, at)
-		throughput(b, f, s, at)
+		f, s, server, url := withBells(b, at, nil)
+		other, err := server.Database(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		empty, err := store.OpenPostgres(b.Context(), store.Postgres{URL: other})
+		if err := errors.Join(err, empty.Close()); err != nil {
+			b.Fatal(err)
+		}
+		open := func(url, schema, synchronous string) *sql.DB {
+			return pool(b, "pgx", url+"&search_path="+schema+"&synchronous_commit="+synchronous, at)
+		}
+		bare := &floor{db: open(other, "runner", "on"), logs: open(other, "runner_logs", "off")}
+		throughput(b, f, s, at, bare, open(url, "runner", "on"), open(url, "runner_logs", "off"))
 	})
 }
 
-func throughput(b *testing.B, f *fleet, s *counted, at int) {
+func throughput(b *testing.B, f *fleet, s *counted, at int, floor *floor, db, logs *sql.DB) {
 	b.Helper()
+	first := f.made(b, 0, 1_000_000, time.Hour)
+	first, err := f.End(b.Context(), first.Grant.ID, "root", "end")
+	if err == nil {
+		first, err = f.Remove(b.Context(), first)
+	}
+	if err != nil || first.Grant.State != grant.Removed {
+		b.Fatal(first.Grant.State, err)
+	}
+	floor.learn(b, db, logs, first.Grant.ID)
 	const turns = 8
 	var grants, bare time.Duration
 	var made, writes, who int
@@ -144,18 +170,13 @@ func throughput(b *testing.B, f *fleet, s *counted, at int) {
 		})
 		who += 4 * at
 		made += 4 * at
-		n := int(s.writes.Load())
-		writes += n
-		base := time.Now()
-		bare += spread(n, at, func(worker, i int) {
-			if err := s.Mark(b.Context(), fmt.Sprint("bare", worker), base.Add(time.Duration(i)*time.Millisecond)); err != nil {
-				b.Error(err)
-			}
-		})
+		writes += int(s.writes.Load())
+		bare += spread(4*at, at, func(int, int) { floor.one(b) })
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(made)/grants.Seconds(), "grants/s")
-	b.ReportMetric(float64(writes)/bare.Seconds(), "bare-tx/s")
+	b.ReportMetric(float64(made)/bare.Seconds(), "bare-grants/s")
+	b.ReportMetric(float64(made*transactions)/bare.Seconds(), "bare-tx/s")
 	b.ReportMetric(float64(writes)/float64(made), "tx/grant")
 	b.ReportMetric(bare.Seconds()/grants.Seconds(), "of-bare")
 }

@@ -23,11 +23,12 @@ import (
 	"runner/engine/store/pgtest"
 )
 
-// withBells is a fleet whose store is on a PostgreSQL that waits for its disk, and the
-// URL of its database.
-func withBells(b *testing.B, devices int, bells store.Bell) (f *fleet, s *counted, url string) {
+// withBells is a fleet whose store is on a PostgreSQL that waits for its disk, that
+// server, and the URL of its database.
+func withBells(b *testing.B, devices int, bells store.Bell) (f *fleet, s *counted, server *pgtest.Server, url string) {
 	b.Helper()
-	server, err := pgtest.Start(b.Context(), "fsync = on")
+	var err error
+	server, err = pgtest.Start(b.Context(), "fsync = on")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func withBells(b *testing.B, devices int, bells store.Bell) (f *fleet, s *counte
 	b.Cleanup(func() { _ = st.Close() })
 	f, s = joined(b, st, devices)
 	f.Now, f.Until = st.Now, st.Until
-	return f, s, url
+	return f, s, server, url
 }
 
 // crowd is a fleet with more grants than could be requested in the time of a figure.
@@ -76,7 +77,7 @@ func crowds(b *testing.B, devices int, measure func(*testing.B, *crowd)) {
 		}
 		c := &crowd{size: `SELECT pg_total_relation_size('grants') + pg_total_relation_size('jobs')`}
 		var url string
-		c.fleet, c.s, url = withBells(b, devices, bells)
+		c.fleet, c.s, _, url = withBells(b, devices, bells)
 		c.open(b, "pgx", url+"&search_path=runner")
 		measure(b, c)
 	})

@@ -312,9 +312,7 @@ func (w *work) proveBy(ctx context.Context, name string, l Login) (string, error
 
 // activate stores the end of a creation that worked.
 func (w *work) activate(ctx context.Context, said handedOn) error {
-	if err := w.ended(ctx, "ok", ""); err != nil {
-		return err
-	}
+	w.ended(ctx, "ok", "")
 	return w.settle(ctx, func(c *grant.Case) error {
 		if err := c.Activate(w.fence, w.e.Now(), said.outputs); err != nil {
 			return err
@@ -339,9 +337,7 @@ func (w *work) fail(ctx context.Context, cause error, sent bool, said handedOn) 
 		outcome, cause = "interrupted", errEnded
 	}
 	w.log.Note(0, "creation stopped: "+w.log.Text(cause.Error()))
-	if err := w.ended(ctx, outcome, cause.Error()); err != nil {
-		return err
-	}
+	w.ended(ctx, outcome, cause.Error())
 	why := w.log.Text(cause.Error())
 	return w.settle(ctx, func(c *grant.Case) error {
 		if lingers {

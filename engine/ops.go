@@ -83,7 +83,7 @@ func (e *Engine) Remove(ctx context.Context, c grant.Case) (grant.Case, error) {
 	if r == nil || !r.DueAt(e.Now()) {
 		return c, nil
 	}
-	out, err := e.RunJob(ctx, r.ID)
+	out, _, err := e.runJob(ctx, c.Grant.ID, r.ID, func() {})
 	if err != nil && passing(err) {
 		return e.Store.Case(ctx, c.Grant.ID)
 	}
@@ -111,7 +111,7 @@ func (e *Engine) RunNow(ctx context.Context, j grant.Job, actor string) (grant.C
 // runMine runs a job that this process has made due, or waits for the worker that
 // was faster: it was woken at the same moment. What j says of the job is older.
 func (e *Engine) runMine(ctx context.Context, j grant.Job) (grant.Case, error) {
-	out, err := e.RunJob(ctx, j.ID)
+	out, _, err := e.runJob(ctx, j.GrantID, j.ID, func() {})
 	if err == nil || !passing(err) {
 		return out, err
 	}
@@ -185,9 +185,7 @@ func (w *work) renew(ctx context.Context) error {
 			outcome = "unreachable"
 		}
 	}
-	if err := w.ended(ctx, outcome, why); err != nil {
-		return err
-	}
+	w.ended(ctx, outcome, why)
 	return w.settle(ctx, func(c *grant.Case) error {
 		return c.Extend(w.fence, w.e.Now(), backstop, cause == nil, why)
 	})

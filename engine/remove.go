@@ -66,16 +66,15 @@ func (w *work) remove(ctx context.Context) error {
 	if reverted != nil {
 		return w.again(ctx, reverted, blocker(reverted), receipt)
 	}
-	if err := w.allUndone(ctx); err != nil {
+	undone, err := w.allUndone(ctx)
+	if err != nil {
 		return err
 	}
-	if err := w.ended(ctx, "ok", ""); err != nil {
-		return err
-	}
+	w.ended(ctx, "ok", "")
 	return w.settle(ctx, func(c *grant.Case) error {
 		c.LockedOut(w.locked)
 		return c.Removed(w.fence, w.exec.Started, w.e.Now(), receipt)
-	})
+	}, undone...)
 }
 
 // rung is a list of steps of a removal.
@@ -196,27 +195,23 @@ func stopsAll(err error) bool {
 	return err != nil && !step
 }
 
-// allUndone closes the recorded changes: the receipt has proven that nothing
-// of them is left.
-func (w *work) allUndone(ctx context.Context) error {
+// allUndone returns the recorded changes that are open, closed: the receipt has
+// proven that nothing of them is left.
+func (w *work) allUndone(ctx context.Context) (open []grant.Change, err error) {
 	if w.onceMore() {
-		return nil
+		return nil, nil
 	}
 	have, err := w.e.Store.Changes(ctx, w.c.Grant.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var open []grant.Change
 	for _, c := range have {
 		if c.State == executor.Done || c.State == executor.Intended {
 			c.State = executor.Undone
 			open = append(open, c)
 		}
 	}
-	if len(open) == 0 {
-		return nil
-	}
-	return w.e.Store.PutChanges(ctx, w.fence, w.c.Grant.ID, open)
+	return open, nil
 }
 
 // removalParams resolves the parameters of a removal: those that are pinned
@@ -343,9 +338,7 @@ func (w *work) again(ctx context.Context, cause error, blockedBy string, receipt
 	}
 	why := w.log.Text(cause.Error())
 	w.log.Note(0, "not removed yet: "+why)
-	if err := w.ended(ctx, outcome, why); err != nil {
-		return err
-	}
+	w.ended(ctx, outcome, why)
 	return w.settle(ctx, func(c *grant.Case) error {
 		c.LockedOut(w.locked) // what is left may take its time: the access is over
 		now := w.e.Now()
@@ -367,8 +360,6 @@ func (w *work) notYet(ctx context.Context, cause error, receipt *grant.Receipt) 
 
 // yield hands the job back because this process is told to stop.
 func (w *work) yield(ctx context.Context, cause error) error {
-	if err := w.ended(ctx, "interrupted", "runner was stopped: "+cause.Error()); err != nil {
-		return err
-	}
+	w.ended(ctx, "interrupted", "runner was stopped: "+cause.Error())
 	return w.settle(ctx, func(c *grant.Case) error { return c.Yield(w.fence, w.e.Now()) })
 }

@@ -37,7 +37,11 @@ type work struct {
 // process, the store or the claim (grant.ErrNotDue, grant.ErrBusy); what
 // happened on the device is in the case and its execution.
 func (e *Engine) RunJob(ctx context.Context, id string) (grant.Case, error) {
-	c, _, err := e.runJob(ctx, id, func() {})
+	j, err := e.Store.Job(ctx, id)
+	if err != nil {
+		return grant.Case{}, err
+	}
+	c, _, err := e.runJob(ctx, j.GrantID, j.ID, func() {})
 	return c, err
 }
 
@@ -47,31 +51,36 @@ type contact struct {
 	silence  grant.Silence // when it did not
 }
 
-// runJob is RunJob; slow is called when the device takes long to answer.
-func (e *Engine) runJob(ctx context.Context, id string, slow func()) (grant.Case, contact, error) {
-	j, err := e.Store.Job(ctx, id)
-	if err != nil {
-		return grant.Case{}, contact{}, err
-	}
-	w := &work{e: e, slow: slow, exec: grant.Execution{ID: e.newID("x"), JobID: j.ID, GrantID: j.GrantID, Kind: j.Kind, Device: j.Device, Node: e.Node, Started: e.Now()}}
-	w.c, err = e.change(ctx, j.GrantID, func(c *grant.Case) error {
-		w.fence, err = c.Claim(j.ID, e.Node, w.exec.ID, e.Now())
-		return err
+// runJob is RunJob of a job of a grant; slow is called when the device takes long to
+// answer.
+func (e *Engine) runJob(ctx context.Context, grantID, id string, slow func()) (grant.Case, contact, error) {
+	w := &work{e: e, slow: slow, exec: grant.Execution{ID: e.newID("x"), JobID: id, GrantID: grantID, Node: e.Node, Started: e.Now()}}
+	var was grant.Job
+	var err error
+	w.c, err = e.change(ctx, grantID, func(c *grant.Case) error {
+		if j := c.Job(id); j != nil {
+			was = *j
+		}
+		if w.fence, err = c.Claim(id, e.Node, w.exec.ID, e.Now()); err != nil {
+			return err
+		}
+		w.exec.Kind, w.exec.Device, w.exec.Attempt = was.Kind, was.Device, w.fence.Attempt
+		c.Ran = &grant.Ran{Execution: w.exec}
+		return nil
 	})
-	if _, is := errors.AsType[*grant.StateError](err); is && j.Kind.Removal() {
+	if _, is := errors.AsType[*grant.StateError](err); is && was.Kind.Removal() {
 		// Nobody began with the request in time: there is nothing to remove.
-		err = errors.Join(err, e.Store.Change(ctx, j.GrantID, func(c *grant.Case) error { c.Expire(e.Now()); return nil }))
+		err = errors.Join(err, e.Store.Change(ctx, grantID, func(c *grant.Case) error { c.Expire(e.Now()); return nil }))
 	}
 	if err = w.unclear(ctx, err); err != nil {
 		return grant.Case{}, contact{}, err
 	}
-	if j.State == grant.Waiting {
-		e.Meter.Observe(metricDelay, max(0, w.exec.Started.Sub(j.Due)), "kind", string(j.Kind))
+	if was.State == grant.Waiting {
+		e.Meter.Observe(metricDelay, max(0, w.exec.Started.Sub(was.Due)), "kind", string(was.Kind))
 	}
-	w.job = *w.c.Job(j.ID)
-	w.exec.Attempt = w.job.Attempt
-	c, err := w.run(ctx)
-	return c, w.contact, err
+	w.job = *w.c.Job(id)
+	err = w.run(ctx)
+	return w.c, w.contact, err
 }
 
 // unclear finds out whether a claim counts whose answer was lost with the
@@ -98,40 +107,45 @@ func (w *work) unclear(ctx context.Context, cause error) error {
 	}
 }
 
-// run does the job and writes the end of its execution.
-func (w *work) run(ctx context.Context) (grant.Case, error) {
+// run does the job and writes the end of its execution. When w.c is not as it was
+// stored last it is read again.
+func (w *work) run(ctx context.Context) error {
 	w.mask = &secret.Mask{}
 	w.log = journal.New(w.e.Store, w.exec.ID, w.mask, journal.Options{}) //nolint:contextcheck // a log is written to its end also when ctx is over
 	defer w.closeLog(ctx)
 	w.obs = newObserver(w)
-	err := w.e.Store.PutExecution(ctx, w.fence, w.exec)
-	if err == nil {
-		switch w.job.Kind {
-		case grant.Create, grant.Elevate:
-			err = w.forward(ctx)
-		case grant.Delete, grant.Revert:
-			err = w.remove(ctx)
-		case grant.Renew:
-			err = w.renew(ctx)
-		case grant.Lock:
-			err = w.lock(ctx)
-		}
+	var err error
+	switch w.job.Kind {
+	case grant.Create, grant.Elevate:
+		err = w.forward(ctx)
+	case grant.Delete, grant.Revert:
+		err = w.remove(ctx)
+	case grant.Renew:
+		err = w.renew(ctx)
+	case grant.Lock:
+		err = w.lock(ctx)
 	}
 	w.closeLog(ctx)
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, grant.ErrLeaseLost):
 		w.e.Meter.Add(metricFenced, 1)
 		w.e.Log.Warn("another worker took the job over", slog.String("job", w.job.ID), slog.String("execution", w.exec.ID))
-	case err != nil:
+	default:
 		err = w.handBack(ctx, err)
 	}
 	c, lerr := w.e.Store.Case(context.WithoutCancel(ctx), w.c.Grant.ID)
-	return c, errors.Join(err, lerr)
+	w.c = c
+	return errors.Join(err, lerr)
 }
 
 // handBack takes the job away from this process, which cannot go on with it but
 // lives: nobody else would.
 func (w *work) handBack(ctx context.Context, cause error) error {
+	if w.exec.Ended.IsZero() {
+		w.ended(ctx, "interrupted", cause.Error())
+	}
 	err := w.settle(ctx, func(c *grant.Case) error { return c.Interrupted(w.fence, w.e.Now()) })
 	if errors.Is(err, grant.ErrLeaseLost) {
 		err = nil // its end is stored
@@ -139,25 +153,11 @@ func (w *work) handBack(ctx context.Context, cause error) error {
 	return errors.Join(cause, err)
 }
 
-// ended writes what became of the execution. It is called before the state of
-// the job changes, because afterwards the fence no longer holds. Only a lost
-// lease is an error: what cannot be written here must not keep the state of
-// the job from being written.
-func (w *work) ended(ctx context.Context, outcome, msg string) error {
-	ctx = context.WithoutCancel(ctx)
+// ended notes what became of the execution; settle stores it.
+func (w *work) ended(ctx context.Context, outcome, msg string) {
 	w.closeLog(ctx) // only then is it known how much of it is kept
 	w.exec.Ended, w.exec.Outcome, w.exec.Error = w.e.Now(), outcome, w.log.Text(msg)
 	w.exec.LogBytes, w.exec.Dropped = w.log.Offset(), w.log.Dropped()
-	err := w.e.Store.PutExecution(ctx, w.fence, w.exec, w.obs.steps...)
-	if err == nil {
-		w.measure()
-	}
-	if err != nil && !errors.Is(err, grant.ErrLeaseLost) {
-		w.e.Meter.Add(metricStoreErrors, 1)
-		w.e.Log.Error("the end of an execution is not stored", slog.String("execution", w.exec.ID), slog.Any("error", err))
-		return nil
-	}
-	return err
 }
 
 // logPatience bounds how long the end of a job waits for its log to be stored.
@@ -177,15 +177,25 @@ func (w *work) closeLog(ctx context.Context) {
 	}
 }
 
-// settle changes the case at the end of the execution. It is tried until it is
-// written or the lease is lost: a result must not be forgotten because the
-// store was busy or its disk was full for a while.
-func (w *work) settle(ctx context.Context, fn func(*grant.Case) error) error {
+// wholeTries is how often the end of an execution is stored with all that it said,
+// before what became of the grant is stored without.
+const wholeTries = 3
+
+// settle changes the case at the end of the execution, and stores what the execution
+// came to with it. It is tried until it is written or the lease is lost: a result
+// must not be forgotten because the store was busy or its disk was full for a while.
+func (w *work) settle(ctx context.Context, fn func(*grant.Case) error, changed ...grant.Change) error {
 	ctx = context.WithoutCancel(ctx)
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		c, err := w.e.change(ctx, w.c.Grant.ID, fn)
+	for try, pause := 1, 50*time.Millisecond; ; try, pause = try+1, min(2*pause, 5*time.Second) {
+		c, err := w.e.change(ctx, w.c.Grant.ID, func(c *grant.Case) error {
+			if try <= wholeTries {
+				c.Ran = &grant.Ran{Execution: w.exec, Steps: w.obs.steps, Changes: changed}
+			}
+			return fn(c)
+		})
 		if err == nil {
 			w.c = c
+			w.measure()
 			return nil
 		}
 		if errors.Is(err, grant.ErrLeaseLost) || errors.Is(err, grant.ErrNotFound) || errors.Is(err, grant.ErrStoreGone) {
@@ -204,17 +214,11 @@ func (w *work) settle(ctx context.Context, fn func(*grant.Case) error) error {
 
 // lease refuses to go on when the job was taken away or a creation is to stop.
 func (w *work) lease(ctx context.Context) error {
-	c, err := w.e.Store.Case(ctx, w.job.GrantID) // not of w.c, which the job's goroutine replaces
-	if err != nil {
-		return err
-	}
-	if err := c.Holds(w.fence); err != nil {
-		return err
-	}
-	if !w.job.Kind.Removal() && !c.Grant.Ended.IsZero() {
+	ended, err := w.e.Store.Held(ctx, w.fence)
+	if err == nil && ended && !w.job.Kind.Removal() {
 		return errEnded
 	}
-	return nil
+	return err
 }
 
 // until bounds when a batch may begin on the device; nil: never.
@@ -312,11 +316,13 @@ func (e *Engine) Reap(ctx context.Context) (int, error) {
 			continue
 		}
 		f := grant.Fence{Job: j.ID, Attempt: j.Attempt, Node: j.Node}
-		// The execution first: its fence holds only while the job runs.
-		if err := e.interrupted(ctx, f, j.Execution); err != nil {
-			errs = errors.Join(errs, err)
+		x, err := e.interrupted(ctx, j.Execution)
+		if err == nil {
+			err = e.Store.Change(ctx, j.GrantID, func(c *grant.Case) error {
+				c.Ran = x
+				return c.Interrupted(f, e.Now())
+			})
 		}
-		err := e.Store.Change(ctx, j.GrantID, func(c *grant.Case) error { return c.Interrupted(f, e.Now()) })
 		switch {
 		case err == nil:
 			n++
@@ -334,21 +340,18 @@ func (e *Engine) Reap(ctx context.Context) (int, error) {
 	return n, errs
 }
 
-// interrupted writes the end of an execution whose worker cannot any more. A
-// worker that died between claiming and its first write left none.
-func (e *Engine) interrupted(ctx context.Context, f grant.Fence, id string) error {
+// interrupted returns the end of an execution whose worker cannot write it any more;
+// nil: there is no execution.
+func (e *Engine) interrupted(ctx context.Context, id string) (*grant.Ran, error) {
 	x, err := e.Store.Execution(ctx, id)
 	if errors.Is(err, grant.ErrNotFound) {
-		return nil
+		return nil, nil //nolint:nilnil // there is nothing to write
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	x.Ended, x.Outcome, x.Error = e.Now(), "interrupted", "the worker that ran it died"
-	if err := e.Store.PutExecution(ctx, f, x); !errors.Is(err, grant.ErrLeaseLost) {
-		return err
-	}
-	return nil
+	return &grant.Ran{Execution: x}, nil
 }
 
 // passing reports whether an error only says that somebody else was faster.

@@ -108,6 +108,10 @@ func (l *lazyStore) Silences(ctx context.Context) ([]grant.Silence, error) {
 	return with(l, func(s *store.Store) ([]grant.Silence, error) { return s.Silences(ctx) })
 }
 
+func (l *lazyStore) Held(ctx context.Context, f grant.Fence) (bool, error) {
+	return with(l, func(s *store.Store) (bool, error) { return s.Held(ctx, f) })
+}
+
 func (l *lazyStore) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {
 	return l.do(func(s *store.Store) error { return s.PutExecution(ctx, f, e, steps...) })
 }

@@ -217,6 +217,17 @@ type Case struct {
 	// Opens is the session that a new grant is requested for, stored with it; nil
 	// in a case that was loaded.
 	Opens *Session
+	// Ran is what an execution of one of the jobs came to, stored with the change that
+	// it led to; nil in a case that was loaded.
+	Ran *Ran
+}
+
+// Ran is what a worker writes of an execution together with the change of its
+// grant: that a job is claimed and what it began, that it is over and how it ended.
+type Ran struct {
+	Execution Execution
+	Steps     []StepResult
+	Changes   []Change // those that became something else
 }
 
 // Fence identifies one attempt at a job. A write of a running execution counts

@@ -50,6 +50,11 @@ func (s *spoiled) Change(ctx context.Context, id string, fn func(*grant.Case) er
 		if s.change != nil {
 			s.change(was, c)
 		}
+		if c.Ran != nil {
+			s.mu.Lock()
+			s.mine = grant.Fence{Job: c.Ran.Execution.JobID, Attempt: c.Ran.Execution.Attempt, Node: c.Ran.Execution.Node}
+			s.mu.Unlock()
+		}
 		return nil
 	})
 }
@@ -79,11 +84,12 @@ func (s *spoiled) forge(c *grant.Case) {
 	}
 }
 
-func (s *spoiled) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, rs ...grant.StepResult) error {
-	s.mu.Lock()
-	s.mine = f
-	s.mu.Unlock()
-	return s.Store.PutExecution(ctx, f, e, rs...)
+func (s *spoiled) Held(ctx context.Context, f grant.Fence) (bool, error) {
+	ended, err := s.Store.Held(ctx, f)
+	if s.stale && errors.Is(err, grant.ErrLeaseLost) {
+		return false, nil
+	}
+	return ended, err
 }
 
 func (s *spoiled) PutChanges(ctx context.Context, f grant.Fence, id string, cs []grant.Change) error {

@@ -174,6 +174,11 @@ func (b *books) Case(ctx context.Context, id string) (grant.Case, error) {
 	return b.Store.Case(ctx, id)
 }
 
+func (b *books) Held(ctx context.Context, f grant.Fence) (bool, error) {
+	b.p.seam()
+	return b.Store.Held(ctx, f)
+}
+
 func (b *books) Dead(ctx context.Context) ([]string, error) {
 	b.p.seam()
 	return b.Store.Dead(ctx)

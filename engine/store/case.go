@@ -215,10 +215,11 @@ func loadCase(ctx context.Context, tx *sql.Tx, id string) (c grant.Case, err err
 }
 
 // Change loads a grant by its whole id, hands it to fn, and stores what fn made
-// of it together with the events that fn added, all in one transaction that no
-// other writer can come between. fn runs at most once and must not use the
+// of it together with the events and the execution (Ran) that fn added, all in one
+// transaction that no other writer can come between. Whether the execution still may
+// write is for fn to say (grant.Case.Holds). fn runs at most once and must not use the
 // store. It may add jobs but not take one away. An error of fn is returned as
-// it is and nothing is stored. Besides, Change returns grant.ErrNotFound,
+// it is and nothing is stored; otherwise the case that fn had is then as it is stored. Besides, Change returns grant.ErrNotFound,
 // grant.ErrBusy when a job would run while another one of the same device or
 // grant does or as many as may by its login, and *grant.ConflictError as Create does.
 func (s *Store) Change(ctx context.Context, grantID string, fn func(*grant.Case) error) error {
@@ -246,6 +247,11 @@ func saveCase(ctx context.Context, tx *sql.Tx, was, is *grant.Case) error {
 	if err != nil {
 		return err
 	}
+	if is.Ran != nil {
+		if err := saveRan(ctx, tx, is); err != nil {
+			return err
+		}
+	}
 	next := normalCase(grant.Case{Grant: is.Grant, Jobs: jobs})
 	if !reflect.DeepEqual(was.Grant, next.Grant) {
 		if err := saveGrant(ctx, tx, &was.Grant, &next.Grant); err != nil {
@@ -255,7 +261,9 @@ func saveCase(ctx context.Context, tx *sql.Tx, was, is *grant.Case) error {
 	if err := saveJobs(ctx, tx, was.Jobs, next.Jobs); err != nil {
 		return err
 	}
-	return appendAudit(ctx, tx, normalEvents(is))
+	next.Events = normalEvents(is)
+	*is = next
+	return appendAudit(ctx, tx, is.Events)
 }
 
 func saveGrant(ctx context.Context, tx *sql.Tx, was, is *grant.Grant) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"runner/engine/grant"
 )
@@ -12,7 +13,8 @@ const (
 	putExecution = `INSERT INTO executions (` + executionColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 	ON CONFLICT (id) DO UPDATE SET template = excluded.template, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error,
-	peer = excluded.peer, connect_ns = excluded.connect_ns, steps = excluded.steps, log_bytes = excluded.log_bytes, dropped = excluded.dropped`
+	peer = excluded.peer, connect_ns = excluded.connect_ns, steps = excluded.steps, log_bytes = excluded.log_bytes, dropped = excluded.dropped
+	WHERE executions.job_id IS NOT DISTINCT FROM excluded.job_id AND executions.grant_id IS NOT DISTINCT FROM excluded.grant_id`
 	putStep = `INSERT INTO steps (` + stepColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 	ON CONFLICT (execution, n) DO UPDATE SET name = excluded.name, module = excluded.module, status = excluded.status, rc = excluded.rc,
 	attempts = excluded.attempts, started_at = excluded.started_at, took_ns = excluded.took_ns, message = excluded.message,
@@ -22,6 +24,7 @@ const (
 	object = excluded.object, state = excluded.state, before = excluded.before, after = excluded.after, undo = excluded.undo`
 	deviceOf = `SELECT device FROM grants WHERE id = $1`
 	heldJob  = `SELECT grant_id FROM jobs WHERE id = $1 AND attempt = $2 AND node = $3 AND state = 'running'`
+	heldFor  = `SELECT g.ended_at FROM jobs j, grants g WHERE j.id = $1 AND j.attempt = $2 AND j.node = $3 AND j.state = 'running' AND g.id = j.grant_id`
 )
 
 // held returns the grant of the fence's job, or grant.ErrLeaseLost when the
@@ -36,6 +39,20 @@ func held(ctx context.Context, tx *sql.Tx, f grant.Fence) (grantID string, err e
 		return "", grant.ErrLeaseLost
 	}
 	return grantID, err
+}
+
+// Held reports whether the grant of a running job was ended, and returns
+// grant.ErrLeaseLost when the job no longer runs as f says.
+func (s *Store) Held(ctx context.Context, f grant.Fence) (ended bool, err error) {
+	var at time.Time
+	err = s.main.readOne(ctx, func(db *sql.DB) error {
+		err := db.QueryRowContext(ctx, heldFor, f.Job, f.Attempt, f.Node).Scan(maybeTime{&at})
+		if isNone(err) {
+			return grant.ErrLeaseLost
+		}
+		return err
+	})
+	return !at.IsZero(), s.main.explain("job "+f.Job, err)
 }
 
 // PutExecution stores an execution, or what is new about a stored one: its
@@ -58,24 +75,54 @@ func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Executi
 		if err := checkExecution(f, grantID, &e); err != nil {
 			return err
 		}
-		var job, of string
-		err = tx.QueryRowContext(ctx, `SELECT job_id, grant_id FROM executions WHERE id = $1`, e.ID).Scan(maybeText{&job}, maybeText{&of})
-		switch {
-		case err == nil && (job != e.JobID || of != e.GrantID):
-			return errOthers
-		case err != nil && !isNone(err):
-			return err
-		}
-		_, err = tx.ExecContext(ctx, putExecution, executionArgs(&e)...)
-		if isForeignKey(err) {
-			return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
-		}
-		if err != nil {
-			return err
-		}
-		return putSteps(ctx, tx, e.ID, steps)
+		return saveExecution(ctx, tx, &e, steps)
 	})
 	return s.main.explain("put execution "+e.ID, err)
+}
+
+func saveExecution(ctx context.Context, tx *sql.Tx, e *grant.Execution, steps []grant.StepResult) error {
+	res, err := tx.ExecContext(ctx, putExecution, executionArgs(e)...)
+	if isForeignKey(err) {
+		return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	switch n, err := res.RowsAffected(); {
+	case err != nil:
+		return err
+	case n == 0:
+		return errOthers
+	}
+	for _, step := range steps {
+		step = normalStep(step)
+		if _, err := tx.ExecContext(ctx, putStep, stepArgs(e.ID, &step)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRan refuses what an execution of another grant wrote.
+func checkRan(c *grant.Case) error {
+	e := &c.Ran.Execution
+	if e.GrantID != c.Grant.ID || c.Job(e.JobID) == nil {
+		return fmt.Errorf("%w: %s of grant %q, not of grant %s", errUnfenced, e.JobID, e.GrantID, c.Grant.ID)
+	}
+	return checkID("execution", e.ID)
+}
+
+// saveRan stores what an execution wrote together with the change of its grant,
+// whose function has looked at the fence.
+func saveRan(ctx context.Context, tx *sql.Tx, c *grant.Case) error {
+	if err := checkRan(c); err != nil {
+		return err
+	}
+	e := normalExecution(c.Ran.Execution)
+	if err := saveExecution(ctx, tx, &e, c.Ran.Steps); err != nil {
+		return err
+	}
+	return saveChanges(ctx, tx, c.Grant.ID, c.Ran.Changes, true)
 }
 
 // checkExecution refuses an execution that f does not guard.
@@ -85,24 +132,6 @@ func checkExecution(f grant.Fence, grantID string, e *grant.Execution) error {
 	}
 	if f != (grant.Fence{}) && (e.JobID != f.Job || e.GrantID != grantID) {
 		return fmt.Errorf("%w: %s of grant %q, not %s of grant %q", errUnfenced, e.JobID, e.GrantID, f.Job, grantID)
-	}
-	return nil
-}
-
-func putSteps(ctx context.Context, tx *sql.Tx, execution string, steps []grant.StepResult) error {
-	if len(steps) == 0 {
-		return nil
-	}
-	put, err := tx.PrepareContext(ctx, putStep)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = put.Close() }() // with the transaction at the latest
-	for _, step := range steps {
-		step = normalStep(step)
-		if _, err := put.ExecContext(ctx, stepArgs(execution, &step)...); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -125,27 +154,33 @@ func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, c
 		if err := checkChanges(f, of, grantID); err != nil {
 			return err
 		}
-		device := ""
-		for i := range cs {
-			c := normalChange(cs[i])
-			if _, err := tx.ExecContext(ctx, putChange, changeArgs(grantID, &c)...); err != nil {
-				return err
-			}
-			if !cs[i].Hold || of == "" {
-				continue
-			}
-			if device == "" {
-				if device, err = scanText(tx.QueryRowContext(ctx, deviceOf, grantID)); err != nil {
-					return err
-				}
-			}
-			if err := hold(ctx, tx, device, grantID, &c); err != nil {
+		return saveChanges(ctx, tx, grantID, cs, of != "")
+	})
+	return s.main.explain("put changes of "+grantID, err)
+}
+
+// saveChanges stores changes; holds says whether what others may want as well is
+// counted.
+func saveChanges(ctx context.Context, tx *sql.Tx, grantID string, cs []grant.Change, holds bool) (err error) {
+	device := ""
+	for i := range cs {
+		c := normalChange(cs[i])
+		if _, err := tx.ExecContext(ctx, putChange, changeArgs(grantID, &c)...); err != nil {
+			return err
+		}
+		if !cs[i].Hold || !holds {
+			continue
+		}
+		if device == "" {
+			if device, err = scanText(tx.QueryRowContext(ctx, deviceOf, grantID)); err != nil {
 				return err
 			}
 		}
-		return nil
-	})
-	return s.main.explain("put changes of "+grantID, err)
+		if err := hold(ctx, tx, device, grantID, &c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkChanges refuses changes of a grant that f does not guard.

@@ -200,8 +200,16 @@ func (m *Memory) save(was, is *grant.Case) error {
 	if err := m.canSave(jobs, was.Jobs); err != nil {
 		return err
 	}
+	if is.Ran != nil {
+		if err := m.saveRan(is); err != nil {
+			return err
+		}
+	}
 	m.cases[is.Grant.ID] = normalCase(grant.Case{Grant: is.Grant, Jobs: jobs})
-	m.events = append(m.events, normalEvents(is)...)
+	events := normalEvents(is)
+	m.events = append(m.events, events...)
+	*is = normalCase(m.cases[is.Grant.ID])
+	is.Events = slices.Clone(events)
 	return nil
 }
 

@@ -31,6 +31,23 @@ func (m *Memory) held(f grant.Fence) (grantID string, err error) {
 	return j.GrantID, nil
 }
 
+// Held does what [Store.Held] does.
+func (m *Memory) Held(ctx context.Context, f grant.Fence) (ended bool, err error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	of, err := m.held(f)
+	if err == nil && of == "" {
+		err = grant.ErrLeaseLost
+	}
+	if err != nil {
+		return false, fmt.Errorf("store: job %s: %w", f.Job, err)
+	}
+	return !m.cases[of].Grant.Ended.IsZero(), nil
+}
+
 // PutExecution does what [Store.PutExecution] does.
 func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {
 	leave, err := m.enter(ctx)
@@ -48,7 +65,12 @@ func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execut
 	if err != nil {
 		return fmt.Errorf("store: put execution %s: %w", e.ID, err)
 	}
-	n := normalExecution(e)
+	m.saveExecution(&e, steps)
+	return nil
+}
+
+func (m *Memory) saveExecution(e *grant.Execution, steps []grant.StepResult) {
+	n := normalExecution(*e)
 	if was, ok := m.executions[e.ID]; ok {
 		n.Kind, n.Device, n.Attempt, n.Node, n.Started = was.Kind, was.Device, was.Attempt, was.Node, was.Started
 	}
@@ -59,6 +81,18 @@ func (m *Memory) PutExecution(ctx context.Context, f grant.Fence, e grant.Execut
 	for _, s := range steps {
 		m.steps[e.ID][s.N] = normalStep(s)
 	}
+}
+
+// saveRan does what saveRan of a [Store] does.
+func (m *Memory) saveRan(c *grant.Case) error {
+	if err := checkRan(c); err != nil {
+		return err
+	}
+	if was, ok := m.executions[c.Ran.Execution.ID]; ok && (was.JobID != c.Ran.Execution.JobID || was.GrantID != c.Grant.ID) {
+		return errOthers
+	}
+	m.saveExecution(&c.Ran.Execution, c.Ran.Steps)
+	m.saveChanges(c.Grant.ID, c.Ran.Changes, true)
 	return nil
 }
 
@@ -90,16 +124,20 @@ func (m *Memory) PutChanges(ctx context.Context, f grant.Fence, grantID string, 
 	if err != nil {
 		return fmt.Errorf("store: put changes of %s: %w", grantID, err)
 	}
+	m.saveChanges(grantID, cs, of != "")
+	return nil
+}
+
+func (m *Memory) saveChanges(grantID string, cs []grant.Change, holds bool) {
 	if m.changes[grantID] == nil {
 		m.changes[grantID] = map[int]grant.Change{}
 	}
 	for i := range cs {
 		m.changes[grantID][cs[i].Seq] = normalChange(cs[i])
-		if cs[i].Hold && of != "" {
+		if cs[i].Hold && holds {
 			m.hold(grantID, &cs[i])
 		}
 	}
-	return nil
 }
 
 // uidPool is what became of the uids of a device.

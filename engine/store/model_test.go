@@ -192,6 +192,7 @@ func (h *history) change() {
 	id, i, to := h.grantID(), h.pick("job", 3), pickOf(h, "to", grant.Waiting, grant.Running, grant.Running, grant.Paused, grant.Done, grant.JobCancelled)
 	node, when, what := pickOf(h, "node", "n-1", "n-2", ""), at(h.pick("due", 6)), h.pick("change", 6)
 	state := pickOf(h, "state", grant.Active, grant.Ending, grant.Removed)
+	ran := h.ran(id)
 	h.both(func(s ledger) (any, error) {
 		return nil, s.Change(h.ctx, id, func(c *grant.Case) error {
 			if what == 0 {
@@ -207,6 +208,7 @@ func (h *history) change() {
 					j.Attempt++
 				}
 			}
+			c.Ran = ran
 			c.Events = append(c.Events, grant.Event{At: when, Action: "changed", Detail: map[string]string{"to": string(to)}})
 			if what == 2 {
 				return grant.ErrLeaseLost
@@ -214,6 +216,21 @@ func (h *history) change() {
 			return nil
 		})
 	})
+}
+
+// ran is what an execution of a job of a grant, or of another, writes; often nothing.
+func (h *history) ran(id string) *grant.Ran {
+	if h.pick("ran", 3) > 0 {
+		return nil
+	}
+	r := &grant.Ran{
+		Execution: grant.Execution{ID: fmt.Sprint("x-", h.pick("execution", 4)), JobID: pickOf(h, "ran job", "j-"+id[2:]+"-c", "j-0001-d"), GrantID: id, Started: at(1)},
+		Steps:     []grant.StepResult{{N: 1, Status: "ok"}, {N: 2}}[:h.pick("steps", 3)],
+	}
+	if h.pick("ran changes", 2) == 0 {
+		r.Changes = []grant.Change{{Seq: h.pick("seq", 3), Object: pickOf(h, "object", "x", "y"), State: "undone", Before: "absent", Hold: h.pick("hold", 2) == 0}}
+	}
+	return r
 }
 
 func (h *history) log() {
@@ -266,6 +283,8 @@ func (h *history) look() {
 		return nil, s.PutScan(h.ctx, scan)
 	})
 	h.both(func(s ledger) (any, error) { return s.Scans(h.ctx, limit == 2) })
+	fence := h.fence()
+	h.both(func(s ledger) (any, error) { return s.Held(h.ctx, fence) })
 	h.both(func(s ledger) (any, error) {
 		next, is, err := s.NextDue(h.ctx, now)
 		return fmt.Sprint(next, is), err

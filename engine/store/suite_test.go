@@ -34,6 +34,7 @@ type ledger interface {
 	Silences(ctx context.Context) ([]grant.Silence, error)
 	NextDue(ctx context.Context, after time.Time) (time.Time, bool, error)
 	Running(ctx context.Context) ([]grant.Job, error)
+	Held(ctx context.Context, f grant.Fence) (ended bool, err error)
 	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error
 	PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error
 	Execution(ctx context.Context, idOrPrefix string) (grant.Execution, error)
@@ -100,6 +101,8 @@ func TestConformance(t *testing.T) {
 			"the next due time":                                nextDue,
 			"a late write of a lost lease changes nothing":     fenced,
 			"a fence guards only its own job":                  fenceOfAnother,
+			"an execution is stored with what it led to":       ranAlong,
+			"a change hands back what is stored":               handedBack,
 			"an ad hoc run has no fence":                       adHoc,
 			"an execution comes back whole":                    wholeExecution,
 			"what identifies an execution never changes":       executionIdentity,

@@ -59,8 +59,11 @@ func fenced(t *testing.T, s ledger) {
 	ok(t, s.PutExecution(ctx, f, e, grant.StepResult{N: 1, Status: "ok"}))
 	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 1, State: "intended"}}))
 
+	same(t, must[bool](t)(s.Held(ctx, f)), false)
 	late := func(f grant.Fence) {
 		t.Helper()
+		_, err := s.Held(ctx, f)
+		want(t, err, grant.ErrLeaseLost)
 		e.Outcome = "ok"
 		want(t, s.PutExecution(ctx, f, e, grant.StepResult{N: 1, Status: "changed"}, grant.StepResult{N: 2}), grant.ErrLeaseLost)
 		want(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 1, State: "done"}, {Seq: 2}}), grant.ErrLeaseLost)
@@ -81,6 +84,64 @@ func fenced(t *testing.T, s ledger) {
 	f.Attempt = 2
 	e.Outcome = ""
 	ok(t, s.PutExecution(ctx, f, e, grant.StepResult{N: 1, Status: "failed"}))
+	ok(t, s.Change(ctx, "g-0001", func(c *grant.Case) error { c.Grant.Ended = at(5); return nil }))
+	same(t, must[bool](t)(s.Held(ctx, f)), true)
+	_, err := s.Held(ctx, grant.Fence{})
+	want(t, err, grant.ErrLeaseLost)
+}
+
+func ranAlong(t *testing.T, s ledger) {
+	ctx := t.Context()
+	f := leased(t, s)
+	ok(t, s.Create(ctx, newCase(2, "db2"), nil))
+	e := grant.Execution{ID: "x-1", JobID: f.Job, GrantID: "g-0001", Device: "db1", Kind: grant.Create, Started: t0, Node: "n-1", Attempt: 1}
+	with := func(r grant.Ran, then error) error {
+		return s.Change(ctx, "g-0001", func(c *grant.Case) error {
+			c.Ran, c.Jobs[0].State = &r, grant.Done
+			return then
+		})
+	}
+	want(t, with(grant.Ran{Execution: e}, grant.ErrLeaseLost), grant.ErrLeaseLost)
+	for _, wrong := range []grant.Execution{{ID: "x-1", JobID: "j-0002-c", GrantID: "g-0002"}, {ID: "x-1", JobID: "j-0002-c", GrantID: "g-0001"}, {ID: "x-1"}, {JobID: f.Job, GrantID: "g-0001"}} {
+		if with(grant.Ran{Execution: wrong}, nil) == nil {
+			t.Errorf("%+v was stored with grant g-0001", wrong)
+		}
+	}
+	same(t, len(must[[]grant.Execution](t)(s.Executions(ctx, grant.Filter{}))), 0)
+	same(t, must[grant.Case](t)(s.Case(ctx, "g-0001")).Jobs[0].State, grant.Running)
+
+	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{{Seq: 1, Object: "group a", State: "intended", Before: "absent", Hold: true}}))
+	e.Outcome = "ok"
+	ok(t, with(grant.Ran{
+		Execution: e, Steps: []grant.StepResult{{N: 1, Status: "ok"}},
+		Changes: []grant.Change{{Seq: 1, Object: "group a", State: "done", Before: "absent", After: "member", Hold: true}},
+	}, nil))
+	same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")).Outcome, "ok")
+	same(t, must[[]grant.StepResult](t)(s.Steps(ctx, "x-1")), []grant.StepResult{{N: 1, Status: "ok"}})
+	same(t, must[[]grant.Change](t)(s.Changes(ctx, "g-0001"))[0].State, "done")
+	same(t, must[[]grant.Hold](t)(s.Holds(ctx, "g-0001")), []grant.Hold{{Object: "group a", Before: "absent", After: "member"}})
+	if s.PutExecution(ctx, grant.Fence{}, grant.Execution{ID: "x-1", JobID: "j-0002-c", GrantID: "g-0002"}) == nil {
+		t.Error("an execution went over to another grant")
+	}
+}
+
+func handedBack(t *testing.T, s ledger) {
+	ctx := t.Context()
+	f := leased(t, s)
+	var had *grant.Case
+	ok(t, s.Change(ctx, "g-0001", func(c *grant.Case) error {
+		c.Grant.Activated, c.Grant.Failure = t0.Add(1234567*time.Nanosecond), "not \xff UTF-8"
+		c.Jobs = append(c.Jobs, grant.Job{ID: "j-more", GrantID: "g-0001", Kind: grant.Renew, State: grant.Waiting, Device: "db1", Due: t0.Add(7 * time.Microsecond)})
+		c.Ran = &grant.Ran{Execution: grant.Execution{ID: "x-1", JobID: f.Job, GrantID: "g-0001", Started: t0}}
+		c.Events = append(c.Events, grant.Event{At: t0, Action: "changed"})
+		had = c
+		return nil
+	}))
+	same(t, len(had.Events), 1)
+	had.Events = nil
+	same(t, *had, must[grant.Case](t)(s.Case(ctx, "g-0001")))
+	had.Jobs[0].Node, had.Grant.Failure = "n-9", "mine now"
+	same(t, must[grant.Case](t)(s.Case(ctx, "g-0001")).Jobs[0].Node, "n-1")
 }
 
 func fenceOfAnother(t *testing.T, s ledger) {
@@ -146,7 +207,7 @@ func wholeExecution(t *testing.T, s ledger) {
 	ok(t, s.PutExecution(ctx, f, e, step))
 	ok(t, s.PutChanges(ctx, f, "g-0001", []grant.Change{change}))
 	for range 2 { // and when it is stored again
-		same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")), e)
+		same(t, must[grant.Execution](t)(s.Execution(ctx, "x-1")).Outcome, "ok")
 		same(t, must[[]grant.StepResult](t)(s.Steps(ctx, "x-1")), []grant.StepResult{step})
 		same(t, must[[]grant.Change](t)(s.Changes(ctx, "g-0001")), []grant.Change{change})
 		step.Name, step.Module, step.Status, step.RC, step.Attempts, step.Took = "b", "shell", "failed", 7, 8, 9

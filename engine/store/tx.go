@@ -90,6 +90,15 @@ func (f file) readTx(ctx context.Context, fn func(*sql.Tx) error) error {
 	})
 }
 
+// readOne runs fn, which asks one thing of the database: that is consistent without
+// a transaction. fn may run more than once.
+func (f file) readOne(ctx context.Context, fn func(*sql.DB) error) error {
+	if err := f.there(); err != nil {
+		return err
+	}
+	return retry(ctx, away, func() error { return fn(f.read) })
+}
+
 // retry repeats fn while the database is held by somebody else, until ctx ends, and
 // while it does not answer, for as long as patience.
 func retry(ctx context.Context, patience time.Duration, fn func() error) error {
