@@ -13,12 +13,8 @@ import (
 // asks a person.
 const FuseShare = 10
 
-// Marks of a store: when it was put back to a backup, and when the devices last told
-// what is on them.
-const (
-	MarkRestored = "restored"
-	MarkRebuilt  = "rebuilt"
-)
+// MarkRebuilt is the mark of a store for when the devices last told what is on them.
+const MarkRebuilt = "rebuilt"
 
 // FuseError says that a rebuild would have accounts removed that nobody asked to
 // remove, and that a person has to say so.
@@ -92,7 +88,7 @@ func (e *Engine) Rebuild(ctx context.Context, scans []*Scan, yes int, actor, rea
 // restored returns when the store was put back to a backup, unless a person has
 // answered for a rebuild since.
 func (e *Engine) restored(ctx context.Context) (time.Time, error) {
-	at, err := e.Store.Marked(ctx, MarkRestored)
+	at, err := e.Store.Marked(ctx, grant.MarkRestored)
 	if err != nil || at.IsZero() {
 		return time.Time{}, err
 	}

@@ -247,7 +247,7 @@ func TestWhatASnapshotBringsBackIsRemovedAgain(t *testing.T) {
 	// Among many it would not ask, but for a store that was put back to a backup.
 	many := *s
 	many.Marked = 1000
-	must(t, w.store.Mark(t.Context(), engine.MarkRestored, w.Now()))
+	must(t, w.store.Mark(t.Context(), grant.MarkRestored, w.Now()))
 	_, err = w.Rebuild(t.Context(), []*engine.Scan{&many}, 0, "ops", "")
 	if f, is := errors.AsType[*engine.FuseError](err); !is || !strings.Contains(f.Error(), "this store was put back to a backup at 20") {
 		t.Fatalf("%v", err)

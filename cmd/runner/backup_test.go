@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runner/engine"
 	"runner/engine/grant"
 	"runner/engine/store"
 	"runner/engine/store/pgtest"
@@ -43,6 +42,35 @@ func savedSite(t *testing.T, bin string, size int) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// keepSecret stores an active grant whose secret nobody has.
+func keepSecret(t *testing.T, s *store.Store, id string) {
+	t.Helper()
+	g := grant.Grant{ID: id, Requester: "ada", Caller: "root", Credential: "web", Device: "web", Account: "jit-aaaaaaaaaa", UID: 70000, Creates: true, For: time.Hour, Sealed: []byte("box")}
+	c := grant.New(g, "j-1", "j-2", time.Now())
+	err := s.Create(t.Context(), c, nil)
+	if err == nil {
+		err = s.Change(t.Context(), id, func(c *grant.Case) error {
+			f, err := c.Claim("j-1", "n-1", "x-1", time.Now())
+			return errors.Join(err, c.Activate(f, time.Now(), nil))
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noSecret fails when the secret of a grant is still handed out.
+func noSecret(t *testing.T, s *store.Store, id string) {
+	t.Helper()
+	err := s.Change(t.Context(), id, func(c *grant.Case) error {
+		_, err := c.Collect(time.Now(), "ada")
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "put back to an earlier state") {
+		t.Errorf("the secret of a restored grant: %v", err)
+	}
 }
 
 // runIn runs the program in a workspace and returns what it says and its exit code.
@@ -133,6 +161,14 @@ func TestARestorationWaitsForNobodyAndIsRemembered(t *testing.T) {
 	if _, err := heard.Read(served); err != nil { // it says that it serves
 		t.Fatal(err)
 	}
+	s, err := store.Open(t.Context(), filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keepSecret(t, s, "g-1")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(t.TempDir(), "b.tar")
 	if out, code := runIn(t, bin, dir, "backup", file); code != 0 {
 		t.Errorf("backup beside serve: %s", out)
@@ -162,12 +198,15 @@ func TestARestorationWaitsForNobodyAndIsRemembered(t *testing.T) {
 			t.Errorf("%s is %q, %v", name, got, err)
 		}
 	}
-	s, err := store.Open(t.Context(), filepath.Join(dir, "state"))
-	if err != nil {
+	if v.Withheld != 1 {
+		t.Errorf("%d grants are withheld", v.Withheld)
+	}
+	if s, err = store.Open(t.Context(), filepath.Join(dir, "state")); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	if at, err := s.Marked(t.Context(), engine.MarkRestored); err != nil || at.Before(began) {
+	noSecret(t, s, "g-1")
+	if at, err := s.Marked(t.Context(), grant.MarkRestored); err != nil || at.Before(began) {
 		t.Errorf("restored at %v, %v", at, err)
 	}
 }
@@ -203,7 +242,7 @@ func TestARestorationThatIsKilledLeavesAState(t *testing.T) {
 		if stored, _, err := s.LogSize(t.Context(), "x-1"); err != nil || stored != 100<<16 {
 			t.Errorf("%d bytes are there, %v", stored, err)
 		}
-		if at, err := s.Marked(t.Context(), engine.MarkRestored); err != nil || at.IsZero() {
+		if at, err := s.Marked(t.Context(), grant.MarkRestored); err != nil || at.IsZero() {
 			t.Errorf("it is forgotten that the store was restored: %v", err)
 		}
 		if err := s.Close(); err != nil {
@@ -255,12 +294,18 @@ func TestADatabaseServerIsSavedAsToldAndPutBack(t *testing.T) {
 		}
 	}
 	then := time.UnixMilli(1_000_000).UTC()
+	before := open()
+	keepSecret(t, before, "g-1")
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
 	mark(then)
 	told("backup", file)
 	mark(then.Add(time.Hour))
 	told("restore", file)
 	s := open()
 	defer func() { _ = s.Close() }()
+	noSecret(t, s, "g-1")
 	if at, err := s.Marked(t.Context(), "x"); err != nil || !at.Equal(then) {
 		t.Errorf("%v, %v", at, err)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"runner/engine"
 	"runner/engine/grant"
 	"runner/engine/secret/seal"
 	"runner/engine/store"
@@ -22,22 +21,25 @@ import (
 
 // restoreJSON is what restore did.
 type restoreJSON struct {
-	File    string    `json:"file"`
+	File    string    `json:"file"` // empty: others restored it
 	Made    time.Time `json:"made"`
 	State   string    `json:"state"`
 	Aside   string    `json:"aside,omitempty"`
 	Grants  int       `json:"grants"`
 	Open    int       `json:"open"`
 	Unknown []string  `json:"unknown"`
-	KeyFrom string    `json:"key_from"`
+	// Withheld is how many grants were being made, or had a secret that nobody had.
+	Withheld int    `json:"withheld"`
+	KeyFrom  string `json:"key_from"`
 }
 
 func (a *app) restoreCommand() *cobra.Command {
-	key := ""
+	key, done := "", false
 	c := leaf{
 		use: "restore FILE", short: "put the state of the workspace back to a backup",
 		example: `runner restore /backup/runner-monday.tar
-runner restore /backup/runner-monday.tar --key /safe/runner-key`,
+runner restore /backup/runner-monday.tar --key /safe/runner-key
+runner restore --done     # after the disk or the database server was put back by its own means`,
 		long: `Nothing else may use the workspace meanwhile: stop runner serve first. FILE is read
 and checked as a whole before anything is changed, and the state there was is kept beside
 the new one.
@@ -46,13 +48,61 @@ The key is taken from --key, from FILE when it was made --with-key, or from the 
 that is replaced; one that does not open what FILE holds is refused.
 
 What was requested after the backup is unknown to the restored state, and so are its
-accounts: runner device scan finds them on the devices, and runner device rebuild takes them over.`,
-		args:  needs("FILE"),
+accounts: runner device scan finds them on the devices, and runner device rebuild takes them over.
+What may have happened to grants since does not happen twice: secrets that nobody had
+collected are not handed out any more, and what was being made is removed.
+
+A PostgreSQL notices by itself that it was loaded from a dump. What was put back in
+another way, from a snapshot of a disk or by replaying a log, nobody can tell: --done says so.`,
+		args: func(c *cobra.Command, args []string) error {
+			if done {
+				return noArgs(c, args)
+			}
+			return needs("FILE")(c, args)
+		},
 		exits: []int{exitFile, exitDenied, exitInterrupted},
-		run:   func(ctx context.Context, args []string) error { return a.restore(ctx, args[0], key) },
+		run: func(ctx context.Context, args []string) error {
+			if done {
+				return a.wasRestored(ctx)
+			}
+			return a.restore(ctx, args[0], key)
+		},
 	}.command()
+	c.Flags().BoolVar(&done, "done", false, "only say that the store was put back by other means")
 	c.Flags().StringVar(&key, "key", "", "file with the key of the state")
 	return c
+}
+
+// wasRestored does what follows from a restoration that others made.
+func (a *app) wasRestored(ctx context.Context) error {
+	if err := a.operatorOnly("put the state back"); err != nil {
+		return err
+	}
+	w, err := a.workspace()
+	if err != nil {
+		return err
+	}
+	s, err := a.store()
+	if err != nil {
+		return err
+	}
+	v := restoreJSON{Made: a.now().UTC(), State: w.state(), Unknown: []string{}}
+	if v.Withheld, err = s.Restored(ctx, v.Made, "a person said that the store was put back"); err != nil {
+		return err
+	}
+	return a.answer(v, func(out io.Writer) {
+		_, _ = fmt.Fprintf(out, "noted: %s withheld or removed\n", plural(v.Withheld, "grant"))
+		a.restoredHints(v.Withheld)
+	})
+}
+
+// restoredHints say what is left to do after a restoration.
+func (a *app) restoredHints(withheld int) {
+	if withheld > 0 {
+		a.hint("%s had a secret that nobody had collected, or were being made: who needs one ends it and requests a new one", plural(withheld, "grant"))
+	}
+	a.hint("accounts of what was requested after the backup are unknown now: runner device scan '*' finds them, runner device rebuild takes them over")
+	a.hint("what was due since is removed by runner sweep, or runner serve")
 }
 
 // restoration is a restore under way.
@@ -237,7 +287,7 @@ func (r *restoration) prepare(ctx context.Context) error {
 	}
 	cases, err := s.Cases(ctx, grant.Filter{Limit: math.MaxInt32})
 	if err == nil {
-		err = s.Mark(ctx, engine.MarkRestored, r.app.now())
+		r.v.Withheld, err = s.Restored(ctx, r.app.now(), "the state was put back to a backup")
 	}
 	r.v.Grants = len(cases)
 	for i := range cases {
@@ -279,6 +329,5 @@ func (r *restoration) describe(out io.Writer) {
 	if len(v.Unknown) > 0 {
 		_, _ = fmt.Fprintf(out, "%s of the state there was, open and unknown now:\n  %s\n", plural(len(v.Unknown), "grant"), strings.Join(v.Unknown, "\n  "))
 	}
-	a.hint("accounts of what was requested after the backup are unknown now: runner device scan '*' finds them, runner device rebuild takes them over")
-	a.hint("what was due since is removed by runner sweep, or runner serve")
+	a.restoredHints(v.Withheld)
 }

@@ -214,6 +214,33 @@ func (c *Case) Interrupted(f Fence, now time.Time) error {
 	return nil
 }
 
+// Restored is for a store that was put back to an earlier state, and reports whether
+// that changes anything: a secret that may have been handed out since is not handed
+// out any more, and an account that may have been made since is removed. Whether it
+// was made nobody knows, so the creation does not go on.
+func (c *Case) Restored(now time.Time, why string) bool {
+	g := &c.Grant
+	switch g.State {
+	case Requested, WaitingApproval, Creating:
+		if f := c.Forward(); f != nil && f.State == Running {
+			f.State, f.Node, f.Finished = JobCancelled, "", now
+		}
+		g.Failure = "the store was put back to a state in which it was not made yet: whether it was made since is not known"
+		c.ending(now, Runner, "restored")
+		c.MayLinger(now)
+		return true
+	case Active:
+		if g.Sealed == nil {
+			return false
+		}
+		g.Sealed = nil
+		c.event(now, Runner, "grant.withheld", "why", why)
+		return true
+	case Ending, Denied, Cancelled, Removed, Gone:
+	}
+	return false
+}
+
 // MayLinger notes that what was sent to the device may still arrive or run: a
 // removal that succeeds before that is over runs once more after it.
 func (c *Case) MayLinger(now time.Time) {
@@ -478,6 +505,11 @@ func (c *Case) Collect(now time.Time, actor string) ([]byte, error) {
 	switch {
 	case g.State != Active:
 		return nil, c.stateErr("be collected")
+	case g.Origin != "":
+		return nil, fmt.Errorf("grant %s was %s from what its device says: no secret of it is known", g.ID, g.Origin)
+	case g.Sealed == nil && g.Collected.IsZero():
+		return nil, fmt.Errorf("the secret of grant %s is not kept any more: the store was put back to an earlier state, and it may have been handed out since; "+
+			"whoever has it can use it until the grant ends; who has not ends the grant and requests a new one", g.ID)
 	case !g.Collected.IsZero():
 		return nil, fmt.Errorf("the secret of grant %s was handed out at %s: it is given once; end the grant and request a new one",
 			g.ID, g.Collected.UTC().Format(time.RFC3339))

@@ -86,6 +86,9 @@ const (
 	JobCancelled JobState = "cancelled"
 )
 
+// MarkRestored is the mark of a store that was put back to an earlier state, and when.
+const MarkRestored = "restored"
+
 // Grant is one requester's use of one credential.
 type Grant struct {
 	ID         string `json:"id"`

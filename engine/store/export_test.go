@@ -104,7 +104,7 @@ func (s *Store) Wipe(ctx context.Context) error {
 	for _, f := range []file{s.main, s.logs} {
 		var tables string
 		err := f.write.QueryRowContext(ctx, `SELECT string_agg(tablename, ', ') FROM pg_tables
-			WHERE schemaname = current_schema() AND tablename <> 'goose_db_version' AND tablename <> 'audit_head'`).Scan(&tables)
+			WHERE schemaname = current_schema() AND tablename <> 'goose_db_version' AND tablename <> 'audit_head' AND tablename <> 'home'`).Scan(&tables)
 		if err == nil {
 			_, err = f.write.ExecContext(ctx, `TRUNCATE `+tables)
 		}

@@ -10,8 +10,7 @@ import (
 // "swept". An earlier time than the one noted changes nothing.
 func (s *Store) Mark(ctx context.Context, what string, at time.Time) error {
 	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO marks (what, at) VALUES ($1, $2)
-			ON CONFLICT (what) DO UPDATE SET at = excluded.at WHERE excluded.at > marks.at`, what, at.UnixMilli())
+		_, err := tx.ExecContext(ctx, setMark, what, at.UnixMilli())
 		return err
 	})
 	return s.main.explain("mark "+what, err)

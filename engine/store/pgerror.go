@@ -25,6 +25,9 @@ const (
 	stateTimeout    = "57014"
 )
 
+// errStandby says that the server only follows another one.
+var errStandby = errors.New("it is a standby")
+
 // state returns the SQLSTATE of an error of the server, or "".
 func state(err error) string {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -65,7 +68,7 @@ func (f file) explainState(err error) error {
 	switch s := state(err); {
 	case s == stateDiskFull:
 		return fmt.Errorf("%w: nothing was written; make room on the disk of the %s", grant.ErrDiskFull, f.path)
-	case s == stateReadOnly:
+	case s == stateReadOnly, errors.Is(err, errStandby):
 		return fmt.Errorf("the %s is read-only, as a standby is: name the primary, or several hosts with target_session_attrs=read-write: %w", f.path, err)
 	case s == stateForbidden:
 		return fmt.Errorf("the %s does not let this user do that; the first one to open it needs CREATE on the database: %w", f.path, err)

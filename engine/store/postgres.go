@@ -51,6 +51,7 @@ func OpenPostgres(ctx context.Context, p Postgres) (*Store, error) {
 	s := &Store{cfg: cfg, main: openFiles(cfg, schemaMain, lockWrite), logs: openFiles(cfg, schemaLogs, lockLogs)}
 	s.main.bell = p.Bell
 	s.leases = &leases{db: openPool(cfg, schemaMain, 1), ttl: p.lease()}
+	s.main.home = &home{now: s.leases.now}
 	err = errors.Join(s.main.upToDate(ctx, schemaMain, "migrations/runner"), s.logs.upToDate(ctx, schemaLogs, "migrations/logs"))
 	if err == nil {
 		err = s.main.hang(ctx, cfg)

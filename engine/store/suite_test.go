@@ -58,6 +58,7 @@ type ledger interface {
 	PutScan(ctx context.Context, s grant.Scanned) error
 	Scans(ctx context.Context, found bool) ([]grant.Scanned, error)
 	DropScan(ctx context.Context, device string) error
+	Restored(ctx context.Context, now time.Time, why string) (int, error)
 	Mark(ctx context.Context, what string, at time.Time) error
 	Marked(ctx context.Context, what string) (time.Time, error)
 	PutVerification(ctx context.Context, v store.Verification) error
@@ -127,6 +128,7 @@ func TestConformance(t *testing.T) {
 			"logs are dropped by whole chunks":                 logDrop,
 			"an ended context stops everything":                endedContext,
 			"what is handed out is a copy":                     copies,
+			"nothing happens twice after a restoration":        restoration,
 		} {
 			t.Run(name+"/"+behaviour, func(t *testing.T) {
 				t.Parallel()

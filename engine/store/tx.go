@@ -31,7 +31,13 @@ func (f file) ringTx(ctx context.Context, fn func(*sql.Tx) error, ring func() bo
 		if c, err = f.write.Conn(ctx); err != nil {
 			return err
 		}
-		if tx, err = f.begin(ctx, c); err != nil {
+		if f.home != nil {
+			err = f.home.look(ctx, c, f.begin)
+		}
+		if err == nil {
+			tx, err = f.begin(ctx, c)
+		}
+		if err != nil {
 			return errors.Join(err, c.Close())
 		}
 		return nil
