@@ -95,6 +95,16 @@ type Scans interface {
 	DropScan(ctx context.Context, device string) error
 }
 
+// Logs tells of the logs that there are.
+type Logs interface {
+	// NextLog returns the first id between two, neither included, of which output is stored;
+	// "": there is none.
+	NextLog(ctx context.Context, after, before string) (string, error)
+	LogSize(ctx context.Context, execution string) (stored, end int64, err error)
+	// Room tells how much of the disk the store takes.
+	Room(ctx context.Context) (grant.Room, error)
+}
+
 // Nodes tells which workers are dead.
 type Nodes interface {
 	Dead(ctx context.Context) ([]string, error)
@@ -112,6 +122,7 @@ type Store interface {
 	Scans
 	Nodes
 	Sessions
+	Logs
 	journal.Chunks
 }
 

@@ -42,6 +42,10 @@ func (e *Engine) Metrics(ctx context.Context) ([]meter.Family, error) {
 	if err != nil {
 		return nil, err
 	}
+	room, err := e.Store.Room(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var longest time.Duration
 	if len(overdue) > 0 {
 		longest = overdue[0].Overdue(now)
@@ -55,6 +59,7 @@ func (e *Engine) Metrics(ctx context.Context) ([]meter.Family, error) {
 		{Name: "runner_devices_silent", Type: "gauge", Help: "Devices that did not answer when they were last asked, and get a pause.", Values: one(float64(len(silent)))},
 		{Name: "runner_findings", Type: "gauge", Help: "Findings of the latest scans about which nothing was done.", Values: alarms},
 		{Name: "runner_scans", Type: "gauge", Help: "Devices by how their latest scan went.", Values: scans},
+		{Name: "runner_store_bytes", Type: "gauge", Help: "How much of the disk the store takes; what is free in its files is used again.", Values: roomValues(room)},
 		{Name: metricSlots, Type: "gauge", Help: "Jobs that this process runs, in slots or beside them while their device does not answer, and slots in all."},
 		{Name: metricExecutions, Type: "counter", Help: "Executions that this process ended."},
 		{Name: metricTook, Type: "histogram", Help: "How long they took."},
@@ -99,6 +104,15 @@ func (e *Engine) scanValues(ctx context.Context) (found, went []meter.Value, err
 		{N: float64(len(all) - failed), Labels: []string{"went", "ok"}},
 		{N: float64(failed), Labels: []string{"went", "failed"}},
 	}, nil
+}
+
+func roomValues(r grant.Room) []meter.Value {
+	return []meter.Value{
+		{N: float64(r.Grants - r.GrantsFree), Labels: []string{"of", "grants", "are", "used"}},
+		{N: float64(r.GrantsFree), Labels: []string{"of", "grants", "are", "free"}},
+		{N: float64(r.Logs - r.LogsFree), Labels: []string{"of", "logs", "are", "used"}},
+		{N: float64(r.LogsFree), Labels: []string{"of", "logs", "are", "free"}},
+	}
 }
 
 // measure counts an execution that has ended.

@@ -47,6 +47,10 @@ kind: workspace
 # devices on which it makes accounts, each once in 24h.
 #scan: {every: 24h, devices: ['web-*', db-1]}    # every: never
 
+# What nobody needs for the work any more is deleted by serve and sweep: recordings of
+# sessions, and what executions wrote. Default: nothing is. The audit is always kept.
+retention: {recordings: 8760h, logs: 8760h}
+
 # How runner launch gives the account to programs of this machine, beside those that
 # it knows: by env, files (memory only, removed afterwards), stdin; args without secrets.
 #profiles:

@@ -180,6 +180,22 @@ func (l *lazyStore) DropLog(ctx context.Context, execution string, from, to int6
 	return l.do(func(s *store.Store) error { return s.DropLog(ctx, execution, from, to) })
 }
 
+func (l *lazyStore) NextLog(ctx context.Context, after, before string) (string, error) {
+	return with(l, func(s *store.Store) (string, error) { return s.NextLog(ctx, after, before) })
+}
+
+func (l *lazyStore) Room(ctx context.Context) (grant.Room, error) {
+	return with(l, func(s *store.Store) (grant.Room, error) { return s.Room(ctx) })
+}
+
+func (l *lazyStore) LogSize(ctx context.Context, execution string) (stored, end int64, err error) {
+	err = l.do(func(s *store.Store) error {
+		stored, end, err = s.LogSize(ctx, execution)
+		return err
+	})
+	return stored, end, err
+}
+
 func (l *lazyStore) Ignore(ctx context.Context, i grant.Ignored) error {
 	return l.do(func(s *store.Store) error { return s.Ignore(ctx, i) })
 }

@@ -126,6 +126,9 @@ func (a *app) showLog(ctx context.Context, s *store.Store, x grant.Execution, f 
 	if ctx.Err() != nil && f.follow {
 		return nil // told to stop following
 	}
+	if x.LogBytes > 0 && x.Dropped == x.LogBytes {
+		a.say("what it wrote (%s) is not kept any more: retention in runner.yaml says for how long", bytesText(x.LogBytes))
+	}
 	if err != nil {
 		return err
 	}

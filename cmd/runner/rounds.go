@@ -48,7 +48,7 @@ func readRounds(d *lang.Decoder, n *lang.Node) rounds {
 }
 
 // readSpan reads a duration from lo to hi, or the word never, which is 0. Without the
-// key it is def.
+// key it is def; 0 means never.
 func readSpan(d *lang.Decoder, n *lang.Node, key string, def, lo, hi time.Duration) time.Duration {
 	if n == nil || n.Kind == lang.ScalarNode && n.Text == never {
 		if n == nil {
@@ -63,9 +63,9 @@ func readSpan(d *lang.Decoder, n *lang.Node, key string, def, lo, hi time.Durati
 	}
 	switch {
 	case n.Kind != lang.ScalarNode:
-		d.Add(n, "wrong-type", "%s must be a duration such as %s, or %s", key, lang.Span(def), never)
+		d.Add(n, "wrong-type", "%s must be a duration such as %s, or %s", key, lang.Span(max(def, scanEvery)), never)
 	case err != nil:
-		d.Add(n, "wrong-type", "%s: %s; write a duration such as %s, or %s", key, err, lang.Span(def), never)
+		d.Add(n, "wrong-type", "%s: %s; write a duration such as %s, or %s", key, err, lang.Span(max(def, scanEvery)), never)
 	case t < lo || t > hi:
 		d.Add(n, "out-of-range", "%s is %s; it must be from %s to %s, or %s", key, n.Text, lang.Span(lo), lang.Span(hi), never)
 	}
@@ -127,12 +127,18 @@ func takeTurn(turns chan<- struct{}) {
 	}
 }
 
-// scanChores are what one of several machines does about scans at a time.
-func (r rounds) chores(turns chan<- struct{}) []store.Chore {
-	if r.every == 0 {
-		return nil
+// beside are turns of what is done beside the jobs.
+type beside struct{ scan, retain chan struct{} }
+
+func newBeside() beside { return beside{make(chan struct{}, 1), make(chan struct{}, 1)} }
+
+// chores are what one of several machines does of it at a time.
+func (b beside) chores(r rounds) []store.Chore {
+	list := []store.Chore{retainChore(b.retain)}
+	if r.every > 0 {
+		list = append(list, store.Chore{Name: markScan, Every: r.turn(), Later: true, Do: func(context.Context) error { takeTurn(b.scan); return nil }})
 	}
-	return []store.Chore{{Name: markScan, Every: r.turn(), Later: true, Do: func(context.Context) error { takeTurn(turns); return nil }}}
+	return list
 }
 
 // scanBanner writes what scans have found on top of an overview.

@@ -79,14 +79,15 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 		a.say("metrics at http://%s/metrics", where)
 	}
 	var beside sync.WaitGroup
-	turns := make(chan struct{}, 1)
+	turns := newBeside()
 	if wake := make(chan struct{}); s.Shared() {
 		e.Wake = wake
 		beside.Go(func() { a.hearBells(ctx, s, wake, turns) })
 	} else {
 		if every := a.ws.scan.every; every > 0 {
-			beside.Go(func() { takeTurns(ctx, a.ws.scan.turn(), turns) })
+			beside.Go(func() { takeTurns(ctx, a.ws.scan.turn(), turns.scan) })
 		}
+		beside.Go(func() { takeTurns(ctx, retainEvery/6, turns.retain) })
 		beside.Go(func() {
 			for ok := true; ok; ok = pause(ctx, sweepEvery) == nil {
 				a.everyMinute(ctx, s)
@@ -95,7 +96,8 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 	}
 	quiet := *e // its own: the node of the other may change
 	beside.Go(func() { quiet.EndQuiet(ctx, engine.QuietEvery) })
-	beside.Go(func() { a.scanRounds(ctx, quiet, turns) })
+	beside.Go(func() { a.scanRounds(ctx, quiet, turns.scan) })
+	beside.Go(func() { a.retainAlways(ctx, quiet, turns.retain) })
 	a.say("serving %s as %s, %d jobs at once", a.ws.abs, e.Node, parallel)
 	for {
 		if err = a.serveAsNode(ctx, e, parallel, grace); !errors.Is(err, grant.ErrLeaseLost) {
@@ -138,13 +140,13 @@ func (a *app) everyMinute(ctx context.Context, s *store.Store) {
 
 // hearBells has this machine woken when there may be work, and does its share of
 // what one of the machines has to do, until ctx ends. Without, it looks by itself.
-func (a *app) hearBells(ctx context.Context, s *store.Store, wake, turns chan<- struct{}) {
+func (a *app) hearBells(ctx context.Context, s *store.Store, wake chan<- struct{}, turns beside) {
 	a.everyMinute(ctx, s)                // that somebody serves is known before a leader is elected
 	log := slog.New(slog.DiscardHandler) // what it says of a database that is away, others say as well
 	if a.flags.verbose {
 		log = a.log
 	}
-	h := store.Hearing{Node: nodeName(), Log: log, Wake: wake, Chores: append(a.ws.scan.chores(turns), store.Chore{
+	h := store.Hearing{Node: nodeName(), Log: log, Wake: wake, Chores: append(turns.chores(a.ws.scan), store.Chore{
 		Name: markServed, Every: sweepEvery, Do: func(ctx context.Context) error { a.everyMinute(ctx, s); return nil },
 	})}
 	for {

@@ -126,6 +126,8 @@ func recordedSize(x *sessionJSON) string {
 	switch {
 	case x.Recorded == 0:
 		return "-"
+	case forgotten(&x.Session):
+		return "deleted"
 	case x.Recorded < 10<<10:
 		return fmt.Sprintf("%d B", x.Recorded)
 	case x.Recorded < 10<<20:
@@ -164,6 +166,9 @@ func (a *app) sessionShow() *cobra.Command {
 				return err
 			}
 			if cast {
+				if err := stillRecorded(&x); err != nil {
+					return err
+				}
 				if err := a.notePlayed(ctx, x, who); err != nil {
 					return err
 				}
@@ -193,15 +198,26 @@ func (a *app) describeSession(w io.Writer, v *sessionJSON) {
 		}
 	}
 	rec := recordedSize(v)
-	if v.Dropped > 0 {
+	if v.Dropped > 0 && !forgotten(&v.Session) {
 		rec += fmt.Sprintf(", %d bytes of it are missing", v.Dropped)
 	}
 	fields(w, field{"session", v.ID}, field{"state", v.State}, field{"grant", v.Grant}, field{"requester", v.Requester}, field{"device", v.Device},
 		field{"account", v.Account}, field{"kind", v.Kind}, field{"command", v.Command}, field{"client", v.Client}, field{"opened", a.when(v.Opened)},
 		field{"started", a.when(v.Started)}, field{"ended", end}, field{"lasted", a.lasted(&v.Session)}, field{"recorded", rec})
-	if v.Recorded > 0 {
+	if v.Recorded > 0 && !forgotten(&v.Session) {
 		a.hint("runner session play %s", v.ID)
 	}
+}
+
+// forgotten reports whether a recording was deleted.
+func forgotten(x *grant.Session) bool { return x.Recorded > 0 && x.Dropped >= x.Recorded }
+
+// stillRecorded refuses to play what is not kept any more.
+func stillRecorded(x *grant.Session) error {
+	if forgotten(x) {
+		return usagef("the recording of session %s (%s) is not kept any more: retention in runner.yaml says for how long", x.ID, bytesText(x.Recorded))
+	}
+	return nil
 }
 
 // notePlayed writes into the audit who looked at a recording.
@@ -255,6 +271,9 @@ Who played what is in the audit.`,
 			}
 			x, who, err := a.sat(ctx, args[0], "play its session")
 			if err != nil {
+				return err
+			}
+			if err := stillRecorded(&x); err != nil {
 				return err
 			}
 			if err := a.notePlayed(ctx, x, who); err != nil {

@@ -83,6 +83,9 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 	for i := range swept.Open {
 		v.Open = append(v.Open, viewGrant(&swept.Open[i], a.now()))
 	}
+	if err := a.retain(ctx, e, sweepPatience); err != nil {
+		swept.Errors = append(swept.Errors, err)
+	}
 	found, _, err := e.Alarms(ctx)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"runner/engine"
 	"runner/engine/lang"
 )
 
@@ -22,6 +23,7 @@ type workspace struct {
 	profiles  map[string]*profile
 	database  *database // nil: the store is in the state folder
 	scan      rounds
+	retention engine.Retention
 }
 
 // state is where the store, its key and the known hosts are.
@@ -91,6 +93,9 @@ func loadWorkspace(dir, cwd string) (*workspace, error) {
 		}
 		if n := f.Take("scan"); n != nil {
 			w.scan = readRounds(&d, n)
+		}
+		if n := f.Take("retention"); n != nil {
+			w.retention = readRetention(&d, n)
 		}
 		if n := f.Take("profiles"); n != nil {
 			w.profiles = readProfiles(&d, n)

@@ -66,3 +66,10 @@ func (t *Tally) Add(k Kind, s JobState, n int) {
 	}
 	t.Jobs[k][s] += n
 }
+
+// Room is how much of the disk the store takes, in bytes. What was deleted from a file
+// of SQLite is free for what comes next; the file does not shrink.
+type Room struct {
+	Grants, GrantsFree int64 // grants, jobs, executions, changes, audit
+	Logs, LogsFree     int64 // output of executions, recordings of sessions
+}

@@ -104,6 +104,16 @@ func (s *Session) End(now time.Time, actor, by string, status int) {
 // Played notes that somebody looked at the recording.
 func (s *Session) Played(now time.Time, actor string) { s.event(now, actor, "session.played") }
 
+// Forget notes that the recording, which ends at end, is not kept any longer.
+func (s *Session) Forget(now time.Time, end int64) {
+	if s.Recorded > 0 && s.Dropped >= s.Recorded {
+		return // it was noted already
+	}
+	s.Recorded = max(s.Recorded, end)
+	s.Dropped = s.Recorded
+	s.event(now, Runner, "session.recording_deleted", "bytes", strconv.FormatInt(s.Recorded, 10))
+}
+
 func (s *Session) over(want string) error {
 	return &StateError{Subject: "session " + s.ID, State: "over (" + s.EndedBy + ")", Want: want}
 }

@@ -52,7 +52,7 @@ func LookUps() map[string]string {
 
 // LogLookUps are those of logs.db.
 func LogLookUps() map[string]string {
-	return map[string]string{"read": readChunks, "append": lastChunk, "drop": dropChunks, "same": sameChunk}
+	return map[string]string{"read": readChunks, "append": lastChunk, "drop": dropChunks, "same": sameChunk, "next": nextLog}
 }
 
 // BareTx is the least that a durable transaction can do.

@@ -269,6 +269,7 @@ func (h *history) look() {
 		return s.Missed(h.ctx, device, "why", now, 0.5)
 	})
 	h.both(func(s ledger) (any, error) { return s.Silences(h.ctx) })
+	behind, seen := fmt.Sprint("x-", h.pick("behind log", 3)), at(h.pick("seen", 7)-1)
 	scan := grant.Scanned{Device: device, Tried: now, Error: pickOf(h, "scan", "", "", "away"), At: now}
 	if h.pick("finds", 2) == 0 {
 		scan.Findings = []grant.Finding{{What: "unknown", Object: "account x", Why: []string{"because"}, Until: now}}
@@ -278,10 +279,11 @@ func (h *history) look() {
 		case 0:
 			return nil, s.DropScan(h.ctx, device)
 		case 1:
-			return s.BeginScan(h.ctx, device, at(h.pick("seen", 7)-1), now)
+			return s.BeginScan(h.ctx, device, seen, now)
 		}
 		return nil, s.PutScan(h.ctx, scan)
 	})
+	h.both(func(s ledger) (any, error) { return s.NextLog(h.ctx, behind, "x-3") })
 	h.both(func(s ledger) (any, error) { return s.Scans(h.ctx, limit == 2) })
 	fence := h.fence()
 	h.both(func(s ledger) (any, error) { return s.Held(h.ctx, fence) })

@@ -67,6 +67,8 @@ type ledger interface {
 	ReadLog(ctx context.Context, execution string, from int64, limit int) ([]grant.Chunk, error)
 	DropLog(ctx context.Context, execution string, from, to int64) error
 	LogSize(ctx context.Context, execution string) (stored, end int64, err error)
+	NextLog(ctx context.Context, after, before string) (string, error)
+	Room(ctx context.Context) (grant.Room, error)
 }
 
 var (
@@ -126,6 +128,7 @@ func TestConformance(t *testing.T) {
 			"logs are byte ranges":                             logRanges,
 			"logs are appended":                                logAppend,
 			"logs are dropped by whole chunks":                 logDrop,
+			"logs are found one after the other":               logNext,
 			"an ended context stops everything":                endedContext,
 			"what is handed out is a copy":                     copies,
 			"nothing happens twice after a restoration":        restoration,

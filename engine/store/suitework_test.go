@@ -458,6 +458,27 @@ func logDrop(t *testing.T, s ledger) {
 	same(t, readLog(t, s, "x-1", 0, 0), "2396:ab 2398:ab")
 }
 
+func logNext(t *testing.T, s ledger) {
+	next := func(after, before string) string {
+		t.Helper()
+		return must[string](t)(s.NextLog(t.Context(), after, before))
+	}
+	same(t, next("", "z"), "")
+	for _, id := range []string{"x-b", "s-a", "x-a", "x-c"} {
+		ok(t, s.AppendLog(t.Context(), []grant.Chunk{chunk(id, 0, "ab"), chunk(id, 2, "cd")}))
+	}
+	same(t, next("x-", "x-z"), "x-a")
+	same(t, next("x-a", "x-z"), "x-b")
+	same(t, next("x-b", "x-c"), "")
+	same(t, next("s-", "s-z"), "s-a")
+	room := must[grant.Room](t)(s.Room(t.Context()))
+	if _, memory := s.(*store.Memory); !memory && (room.Grants < 4<<10 || room.Logs < 4<<10) || room.GrantsFree > room.Grants || room.LogsFree > room.Logs {
+		t.Errorf("room: %+v", room)
+	}
+	ok(t, s.DropLog(t.Context(), "x-a", 0, 4))
+	same(t, next("x-", "x-z"), "x-b")
+}
+
 func endedContext(t *testing.T, s ledger) {
 	ok(t, s.Create(t.Context(), newCase(1, "db1"), nil))
 	ctx, cancel := context.WithCancel(t.Context())
