@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"runner/engine/secret/seal"
+	"runner/engine/store"
 )
 
 // backupJSON is what backup made.
@@ -93,11 +94,13 @@ func (a *app) backup(ctx context.Context, name string, withKey bool) (err error)
 		return err
 	}
 	// What is not finished lies beside FILE in a folder that is easy to know.
-	temp, err := os.MkdirTemp(dir, ".runner-backup-")
+	a.sweepScratch(dir, scratchBackup, true)
+	scratch, err := store.NewScratch(dir, scratchBackup)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
+	defer func() { err = errors.Join(err, scratch.Remove()) }()
+	temp := scratch.Dir
 	m := manifest{Made: a.now().UTC(), Version: buildVersion().Version}
 	if err := s.Backup(ctx, temp); err != nil {
 		return err
@@ -130,6 +133,34 @@ func (a *app) backup(ctx context.Context, name string, withKey bool) (err error)
 			a.hint("the key is not in it; keep it apart: install -m 600 %s /safe/runner-key", v.Key)
 		}
 	})
+}
+
+// Beginnings of the names of folders that a backup and a restoration work in.
+const (
+	scratchBackup  = ".runner-backup-"
+	scratchRestore = ".state-restored-"
+)
+
+// sweepScratch removes what killed ones left in a folder, and says so; all says to tell of
+// what may be needed, too.
+func (a *app) sweepScratch(dir, prefix string, all bool) {
+	what := "backup"
+	if prefix == scratchRestore {
+		what = "restoration"
+	}
+	removed, left, err := store.SweepScratch(dir, prefix)
+	for _, path := range removed {
+		a.say("removed %s, which a %s that was killed left behind", path, what)
+	}
+	if !all {
+		left = nil
+	}
+	for _, path := range left {
+		a.warn("%s is left of a %s and may hold what you need: look at it, and move it away", path, what)
+	}
+	if err != nil {
+		a.warn("what killed ones left cannot be removed: %v", err)
+	}
 }
 
 // bytesText writes a size.

@@ -95,6 +95,14 @@ func TestABackupThatIsKilledLeavesNoHalfFile(t *testing.T) {
 	}
 	takes := time.Since(began)
 	to := t.TempDir()
+	left := func() []string {
+		list, err := filepath.Glob(filepath.Join(to, ".runner-backup-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	killed := 0
 	for n := range 8 {
 		file := filepath.Join(to, "b"+string(rune('0'+n))+".tar")
 		c := exec.Command(bin, "--workspace", dir, "backup", file)
@@ -110,12 +118,18 @@ func TestABackupThatIsKilledLeavesNoHalfFile(t *testing.T) {
 			}
 			_ = f.Close()
 		}
+		if len(left()) > 1 {
+			t.Errorf("what the ones before left is there: %v", left())
+		}
+		killed += len(left())
 	}
-	if left, _ := filepath.Glob(filepath.Join(to, ".runner-backup-*")); len(left) == 0 {
+	if killed == 0 {
 		t.Error("none of the backups was killed in the middle of its work")
 	}
-	if out, code := runIn(t, bin, dir, "backup", filepath.Join(to, "after.tar")); code != 0 {
-		t.Error(out)
+	was := len(left())
+	out, code := runIn(t, bin, dir, "backup", filepath.Join(to, "after.tar"))
+	if code != 0 || strings.Count(out, "which a backup that was killed left behind") != was || len(left()) != 0 {
+		t.Errorf("exit %d, left %v: %s", code, left(), out)
 	}
 }
 
@@ -248,6 +262,19 @@ func TestARestorationThatIsKilledLeavesAState(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+	if out, code := runIn(t, bin, dir, "sweep"); code != 0 {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	// What is left now is a whole state: killed at the very end.
+	left, err := filepath.Glob(filepath.Join(dir, ".state-restored-*"))
+	for _, path := range left {
+		if !exists(filepath.Join(path, "runner.db")) || exists(filepath.Join(path, "unfinished")) {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if err != nil || exists(filepath.Join(dir, "state", "unfinished")) {
+		t.Errorf("the state is said to be unfinished, %v", err)
 	}
 }
 

@@ -109,7 +109,7 @@ func (a *app) restoredHints(withheld int) {
 type restoration struct {
 	app  *app
 	w    *workspace
-	temp string // the new state
+	temp *store.Scratch // the new state
 	m    manifest
 	v    restoreJSON
 }
@@ -132,19 +132,20 @@ func (a *app) restore(ctx context.Context, name, key string) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	r := &restoration{app: a, w: w, v: restoreJSON{File: name, State: w.state(), Unknown: []string{}}}
-	if r.temp, err = os.MkdirTemp(w.abs, ".state-restored-"); err != nil {
+	a.sweepScratch(w.abs, scratchRestore, true)
+	if r.temp, err = store.NewScratch(w.abs, scratchRestore); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(r.temp)) }()
-	if r.m, err = unpack(ctx, f, r.temp); err != nil {
+	defer func() { err = errors.Join(err, r.temp.Remove()) }()
+	if r.m, err = unpack(ctx, f, r.temp.Dir); err != nil {
 		return err
 	}
 	r.v.Made = r.m.Made
 	for _, db := range []string{"runner.db", "logs.db"} {
-		if !exists(filepath.Join(r.temp, db)) {
+		if !exists(filepath.Join(r.temp.Dir, db)) {
 			return errArchive("the backup is not whole: it has no %s", db)
 		}
-		if _, err := store.CheckCopy(ctx, r.temp, db); errors.Is(err, grant.ErrNewerSchema) {
+		if _, err := store.CheckCopy(ctx, r.temp.Dir, db); errors.Is(err, grant.ErrNewerSchema) {
 			return err
 		} else if err != nil {
 			return errArchive("the backup is damaged: %v", err)
@@ -161,7 +162,7 @@ func (a *app) restore(ctx context.Context, name, key string) (err error) {
 
 // key puts the key into the new state, and sees that it is the right one.
 func (r *restoration) key(named string) error {
-	to := filepath.Join(r.temp, "key")
+	to := filepath.Join(r.temp.Dir, "key")
 	from := filepath.Join(r.w.state(), "key")
 	switch {
 	case named != "":
@@ -221,7 +222,7 @@ func (r *restoration) swap(ctx context.Context) error {
 		return err
 	}
 	if !exists(state) {
-		return errors.Join(os.Rename(r.temp, state), syncDir(r.w.abs))
+		return errors.Join(r.temp.Finish(), os.Rename(r.temp.Dir, state), syncDir(r.w.abs))
 	}
 	if exists(filepath.Join(state, "runner.db")) {
 		r.v.Unknown = r.lost(ctx, state)
@@ -236,11 +237,14 @@ func (r *restoration) swap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := store.Exchange(r.temp, state); err != nil {
+	if err := r.temp.Finish(); err != nil {
 		return err
 	}
-	old := r.temp
-	r.temp = "" // it is the old state now, and stays
+	if err := store.Exchange(r.temp.Dir, state); err != nil {
+		return err
+	}
+	old := r.temp.Dir
+	r.temp.Dir = "" // it is the old state now, and stays
 	if err := os.Rename(old, aside); err != nil {
 		return fmt.Errorf("the state is restored, and the old one is in %s: %w", old, err)
 	}
@@ -264,7 +268,7 @@ func (r *restoration) carry(state string) (folders []string, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		from, to := filepath.Join(state, e.Name()), filepath.Join(r.temp, e.Name())
+		from, to := filepath.Join(state, e.Name()), filepath.Join(r.temp.Dir, e.Name())
 		base, _, _ := strings.Cut(e.Name(), "-") // runner.db-wal
 		switch {
 		case slices.Contains(ofStore, base), exists(to):
@@ -281,7 +285,7 @@ func (r *restoration) carry(state string) (folders []string, err error) {
 
 // prepare brings the new state up to date and notes that it was restored.
 func (r *restoration) prepare(ctx context.Context) error {
-	s, err := store.Open(ctx, r.temp)
+	s, err := store.Open(ctx, r.temp.Dir)
 	if err != nil {
 		return err
 	}

@@ -86,6 +86,9 @@ func (a *app) sweep(ctx context.Context, e *engine.Engine) error {
 	if err := a.retain(ctx, e, sweepPatience); err != nil {
 		swept.Errors = append(swept.Errors, err)
 	}
+	for _, prefix := range []string{scratchBackup, scratchRestore} {
+		a.sweepScratch(a.ws.abs, prefix, false)
+	}
 	found, _, err := e.Alarms(ctx)
 	if err != nil {
 		return err
