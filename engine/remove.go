@@ -161,7 +161,11 @@ func (w *work) lookBack(ctx context.Context, r *grant.Receipt, elevation *execut
 			r.Session = append(r.Session, w.log.Text(what))
 		}
 	}
+	surface := r.Before
 	found(r, seen)
+	if w.c.Grant.Creates { // the next attempt holds the surface against it, which knows nothing of those objects
+		r.Before = surface
+	}
 	slices.Sort(r.Conflicts)
 	r.Conflicts = slices.Compact(r.Conflicts)
 	return nil

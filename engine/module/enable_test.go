@@ -67,6 +67,30 @@ func TestAnAccountIsEnabledAndDisabledAsItWas(t *testing.T) {
 	})
 }
 
+// Whoever is cut off while an account is enabled or disabled leaves it in a state that
+// it was in before or is to be in: both are one write.
+func TestAnAccountIsEnabledInOneWrite(t *testing.T) {
+	t.Parallel()
+	onEveryShell(t, func(t *testing.T, d *device) {
+		d.sh(t, `useradd -m -s /bin/sh erin; mv /usr/sbin/usermod /usr/sbin/usermod.real
+printf '#!/bin/sh\necho once >>/run/writes\nexec /usr/sbin/usermod.real "$@"\n' >/usr/sbin/usermod; chmod 755 /usr/sbin/usermod`)
+		args := module.Args{"user": "erin", "expires": "2091-03-04T12:00:00Z"}
+		for how, writes := range map[string]string{"-p '!$6$x$y' -e 1990-01-01": "2", "-p '$6$x$y' -e 1": "2", "-p '!$6$x$y' -e ''": "2", "-p '!!' -e 1990-01-01": "0"} {
+			d.sh(t, "usermod.real "+how+" erin; : >/run/writes")
+			before := d.sh(t, "cut -d: -f1,2,8 /etc/shadow | grep ^erin:")
+			was := d.run(t, "probe", "enable", args).state[0]
+			d.ok(t, "enable", args)
+			d.ok(t, "enable", module.Args{"user": "erin", "state": "absent", "was": was})
+			if after := d.sh(t, "cut -d: -f1,2,8 /etc/shadow | grep ^erin:"); after != before {
+				t.Errorf("%s: %s, before %s", how, after, before)
+			}
+			if n := d.sh(t, "grep -c once /run/writes || true"); n != writes {
+				t.Errorf("%s: usermod ran %s times, want %s", how, n, writes)
+			}
+		}
+	})
+}
+
 // Only what began with a group that the account lost is ended.
 func TestSessionsWithLostGroupsEnd(t *testing.T) {
 	t.Parallel()

@@ -29,41 +29,41 @@ en_do() {
   lib_retry usermod "$@" -- "$a_user"
   [ $v_rc -eq 0 ] || lib_no "usermod (exit $v_rc): $v_err"
 }
-# en_mark TEXT: what stands where there is no password. usermod would note that
-# the password was changed.
+# en_mark TEXT DAY: what stands where there is no password, and the expiry. usermod
+# would note that the password was changed.
 en_mark() {
-  a_name=$a_user v_mark=$1
+  a_name=$a_user v_mark=$1:$2
   lib_lock || return 1
-  lib_edit /etc/shadow '$1==n {$2=value} {print}' "$v_mark"
+  lib_edit /etc/shadow '$1==n {split(value,w,":"); $2=w[1]; $8=w[2]} {print}' "$v_mark"
   v_rc=$?
   lib_unlock
   return $v_rc
 }
-# en_until DAY: sets the expiry; empty is never.
-en_until() {
+# en_set LOCK DAY: -U, -L or nothing, and the expiry; empty is never. It is one write:
+# between two of them the account would be as nobody has ever seen it.
+en_set() {
   v_date=
-  if [ -n "$1" ]; then lib_date "$1"; fi
-  en_do -e "$v_date"
+  if [ "$2" = "$v_spexp" ]; then
+    if [ -n "$1" ]; then en_do "$1"; fi
+    return
+  fi
+  if [ -n "$2" ]; then lib_date "$2"; fi
+  en_do ${1:+"$1"} -e "$v_date"
 }
 en_present() {
   if [ "$v_is" = absent ]; then lib_no "there is no account $a_user in /etc/passwd and /etc/shadow"; return 1; fi
   if [ "$v_uid" -eq 0 ]; then lib_no "$a_user has uid 0: it is not enabled for a while"; return 1; fi
   if [ "${a_uid:-0}" -gt 0 ] && [ "$v_uid" != "$a_uid" ]; then lib_no "account $a_user has uid $v_uid, not $a_uid: it is another account"; return 1; fi
   case $v_shell in */nologin | */false) lib_no "the login shell of $a_user is $v_shell: to enable it would let nobody in"; return 1 ;; esac
-  v_move=
   if [ -n "$v_can" ]; then
     if [ -z "$v_spexp" ] || { [ -n "$v_day" ] && [ "$v_spexp" -ge "$v_day" ]; }; then return 0; fi
-    v_move=1
-  elif [ "$v_spexp" != "$v_day" ]; then
-    v_move=1
   fi
   _changed
   if [ "$M" = check ]; then lib_diff 0 "$v_is" enabled; _say "would enable $a_user"; return 0; fi
-  v_how=$v_lock
-  if [ -n "$v_move" ]; then en_until "$v_day" || return 1; fi
-  case $v_how in
-  hash) en_do -U || return 1 ;;
-  bare:*) en_mark '*' || return 1 ;;
+  case $v_lock in
+  hash) en_set -U "$v_day" || return 1 ;;
+  bare:*) en_mark '*' "$v_day" || return 1 ;;
+  *) en_set '' "$v_day" || return 1 ;;
   esac
   en_state
   if [ -z "$v_can" ]; then lib_no "account $a_user is still disabled: $v_is"; return 1; fi
@@ -86,11 +86,10 @@ en_absent() {
   _changed
   if [ "$M" = check ]; then lib_diff 0 "$v_is" "$a_was"; _say "would put $a_user back"; return 0; fi
   case $v_how:$v_pwhash in
-  hash:*) en_do -L || return 1 ;;
-  'bare:!'*:'*') v_r=${v_how#bare:}; en_mark "$v_r" || return 1 ;;
-  bare:*) en_do -L || return 1 ;; # it was given a password meanwhile
+  'bare:!'*:'*') v_r=${v_how#bare:}; en_mark "$v_r" "$v_old" || return 1 ;;
+  hash:* | bare:*) en_set -L "$v_old" || return 1 ;; # bare: it was given a password meanwhile
+  *) en_set '' "$v_old" || return 1 ;;
   esac
-  if [ "$v_spexp" != "$v_old" ]; then en_until "$v_old" || return 1; fi
   en_state
   case $a_was in absent*) if [ -n "$v_can" ]; then lib_no "account $a_user can still be used: $v_is"; return 1; fi ;; esac
   _say "put $a_user back: ${v_is%% *}"
