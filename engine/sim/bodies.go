@@ -65,7 +65,7 @@ var bodies = map[string]func(*call){
 	"surface":  (*call).surface, "user": (*call).user, "user_info": (*call).userInfo, "password": (*call).password,
 	"group_member": (*call).groupMember, "authorized_key": (*call).authorizedKey, "sudoers": (*call).sudoers,
 	"kill_sessions": (*call).killSessions, "user_leftovers": (*call).userLeftovers,
-	"marks": (*call).marks,
+	"marks": (*call).marks, "enable": (*call).enable,
 }
 
 func (c *call) surface() {
@@ -125,6 +125,7 @@ func (c *call) userInfo() {
 	c.out["logged_in"] = strconv.FormatBool(in && c.args["brief"] != "true")
 	c.out["exists"], c.out["name"] = strconv.FormatBool(a != nil), name
 	c.out["uid"], c.out["locked"] = strconv.FormatInt(uid, 10), "false"
+	c.out["expired"] = strconv.FormatBool(a != nil && a.expired(m.now()))
 	if a == nil {
 		return
 	}
@@ -248,7 +249,7 @@ func (c *call) userRemove(a *Account, name string, uid int64) {
 	if !c.apply() {
 		return
 	}
-	c.kill(uid)
+	c.kill(func(p Process) bool { return p.UID == uid })
 	if slices.ContainsFunc(m.procs, func(p Process) bool { return p.UID == uid }) {
 		c.fail("processes of %s do not end", name)
 		return
@@ -425,32 +426,46 @@ func (c *call) sudoers() {
 	}
 }
 
-// kill ends what can be ended.
-func (c *call) kill(uid int64) (killed, left []string) {
+// kill ends what can be ended of the processes that are meant.
+func (c *call) kill(meant func(Process) bool) (killed, left []string) {
 	var stay []Process
 	for _, p := range c.m.procs {
-		switch {
-		case p.UID != uid:
+		switch text := fmt.Sprintf("%d %s", p.PID, p.Command); {
+		case !meant(p):
 			stay = append(stay, p)
 		case p.Stubborn > 0:
 			p.Stubborn--
-			stay, left = append(stay, p), append(left, fmt.Sprintf("%d %s", p.PID, p.Command))
+			stay, left = append(stay, p), append(left, text)
 		default:
-			killed = append(killed, fmt.Sprintf("%d %s", p.PID, p.Command))
+			killed = append(killed, text)
 		}
 	}
 	c.m.procs = stay
 	return killed, left
 }
 
+// killSessions ends what runs as a uid, or of that what began with a group that the
+// account is not in any more.
 func (c *call) killSessions() {
-	if c.mode != transport.Apply || c.args["groups"] != "" {
-		return // processes have no groups of their own here
+	if c.mode != transport.Apply {
+		return
 	}
-	if a := c.m.accounts[c.m.holder(c.uid())]; a != nil && a.Owner != c.scope {
-		c.m.wrong("%s ended the sessions of %s", c.scope, a.Owner)
+	m, lost := c.m, c.list("groups")
+	name := c.args["name"]
+	a := m.accounts[m.holder(c.uid())]
+	switch {
+	case len(lost) > 0:
+		lost = slices.DeleteFunc(lost, func(g string) bool { return m.groups[g][name] })
+		if len(lost) == 0 {
+			return
+		}
+	case a == nil || a.Owner == c.scope || a.Locked || a.expired(m.now()):
+	default:
+		m.wrong("%s ended the sessions of %s", c.scope, a.Owner)
 	}
-	killed, left := c.kill(c.uid())
+	killed, left := c.kill(func(p Process) bool {
+		return p.UID == c.uid() && (len(lost) == 0 || slices.ContainsFunc(lost, func(g string) bool { return p.Groups[g] }))
+	})
 	c.out["killed"], c.out["remaining"] = strings.Join(killed, "\n"), strings.Join(left, "\n")
 	c.changed = len(killed) > 0
 	if len(left) > 0 {

@@ -191,6 +191,16 @@ func rewritten(t *testing.T, file string, pairs ...string) sim.Bug {
 	return sim.Bug{Kit: func(k sim.Kit) sim.Kit { return k.With(file, changed) }}
 }
 
+// enabledBefore has whoever enabled an account have found it in another state.
+func enabledBefore(hs []grant.Hold, state string) []grant.Hold {
+	for i := range hs {
+		if strings.HasPrefix(hs[i].Object, "linux:enabled:") {
+			hs[i].Before = state
+		}
+	}
+	return hs
+}
+
 // Every one of these is found, by histories alone.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
@@ -217,6 +227,12 @@ func TestPlantedBugs(t *testing.T) {
 		}),
 		"who finds a membership does not know that a grant made it": inStore(func() *spoiled {
 			return &spoiled{holds: func([]grant.Hold) []grant.Hold { return nil }}
+		}),
+		"an account that was disabled counts as one that was not": inStore(func() *spoiled {
+			return &spoiled{holds: func(hs []grant.Hold) []grant.Hold { return enabledBefore(hs, "enabled uid=1002 expires=") }}
+		}),
+		"an account is disabled again in another way than it was": inStore(func() *spoiled {
+			return &spoiled{holds: func(hs []grant.Hold) []grant.Hold { return enabledBefore(hs, "absent uid=1002 lock=hash expires=1") }}
 		}),
 		"a grant is stored with its removal done": inStore(func() *spoiled {
 			return &spoiled{create: func(c *grant.Case) { c.Removal().State = grant.Done }}
@@ -277,6 +293,11 @@ func TestPlantedBugs(t *testing.T) {
 		"a removal forgets the sudo rule": rewritten(t, "delete/linux-user.yaml",
 			"  - name: Take the sudo rule away\n    sudoers:\n      file: 'runner-{{ params.username }}'\n      state: absent\n", ""),
 	}
+	sudo := []string{"elevate/linux-sudo.yaml"}
+	for range 3 { // when it is given, moved and taken away
+		sudo = append(sudo, "'runner-{{ grant.id }}'", "'runner-{{ params.username }}'")
+	}
+	bugs["grants that elevate one account share a sudoers file"] = rewritten(t, sudo[0], sudo[1:]...)
 	for name, bug := range bugs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

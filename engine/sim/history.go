@@ -50,7 +50,7 @@ func (w *World) person(who string, rng *rand.Rand) {
 	for w.pause(rng, 2*time.Second, 2*time.Minute) {
 		p := w.proc(rng, who)
 		act, cred, params, length := rng.IntN(10), offers[rng.IntN(len(offers))], map[string]any{}, time.Duration(60+rng.IntN(180))*time.Second
-		if rng.IntN(2) == 0 && elevates[cred] == nil {
+		if rng.IntN(2) == 0 && elevates[cred].account == "" {
 			params["public_key"] = key(rng.IntN(1000))
 		}
 		pick := rng.IntN(1 << 20)
@@ -135,17 +135,28 @@ func (w *World) trouble(rng *rand.Rand) {
 		name := deviceNames[rng.IntN(len(deviceNames))]
 		m := w.machines[name]
 		account, owner := w.someAccount(m, rng)
-		switch what := rng.IntN(13 + len(w.offers())); {
-		case what > 15 && rng.IntN(8) == 0:
-			group := []string{"ops", "users"}[rng.IntN(2)]
-			w.note("somebody takes erin out of %s on %s", group, name)
-			m.TakeOut(group)
+		kinds := 16
+		if w.elevating() {
+			kinds = 20
+		}
+		switch what := rng.IntN(kinds); {
+		case what > 18 && rng.IntN(3) == 0:
+			w.byHand(m, []string{"erin", "hugo"}[rng.IntN(2)], rng)
+		case what > 15:
+			who := []string{"erin", "hugo"}[rng.IntN(2)]
+			w.note("%s works on %s", who, name)
+			m.Session(who, rng.IntN(6)/4)
 		case what < 3, w.shaky && what < 9:
 			w.cut(name, time.Duration(3+rng.IntN(100))*time.Second, rng)
 		case what < 5:
 			w.note("connections to %s reset", name)
 			w.reset(name, true)
 		case what == 5:
+			if w.elevating() && rng.IntN(3) > 0 {
+				w.note("the power of %s will fail", name)
+				m.Break(1 + rng.IntN(40))
+				continue
+			}
 			w.note("%s reboots", name)
 			m.Reboot()
 			w.reset(name, true)
@@ -290,7 +301,7 @@ func (w *World) verdict() []string {
 	}
 	for _, name := range deviceNames {
 		if !slices.ContainsFunc(cs, func(c grant.Case) bool { return c.Grant.Device == name && !c.Grant.State.Final() }) {
-			out = append(out, w.machines[name].memberships()...)
+			out = append(out, w.machines[name].stood()...)
 		}
 		for n, a := range w.machines[name].Accounts() {
 			if !known[a.Owner] {
@@ -302,31 +313,8 @@ func (w *World) verdict() []string {
 				out = append(out, fmt.Sprintf("account %s on %s is gone, which only looked like ours", n, name))
 			}
 		}
-		for _, n := range []string{"jitadm", "erin"} {
-			if w.machines[name].accounts[n] == nil {
-				out = append(out, fmt.Sprintf("account %s on %s is gone", n, name))
-			}
-		}
-	}
-	return out
-}
-
-// wants names the active grants that put name into a group which by takes it out
-// of, while by has a job that does so.
-func (w *World) wants(group, name, by string) (out []string) {
-	ctx := context.Background()
-	running, err := w.store.Running(ctx)
-	if err != nil || !slices.ContainsFunc(running, func(j grant.Job) bool { return j.GrantID == by }) {
-		return nil // what was under way arrives late
-	}
-	cs, err := w.store.Cases(ctx, grant.Filter{States: []string{string(grant.Active)}})
-	if err != nil {
-		return nil
-	}
-	for i := range cs {
-		g := &cs[i].Grant
-		if g.ID != by && g.Account == name && slices.Contains(elevates[g.Credential], group) {
-			out = append(out, g.ID)
+		if w.machines[name].accounts["jitadm"] == nil {
+			out = append(out, "account jitadm is gone from "+name)
 		}
 	}
 	return out

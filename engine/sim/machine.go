@@ -26,6 +26,7 @@ type Account struct {
 	Comment  string
 	Shell    string
 	Password string
+	Mark     string               // what stands where there is no password
 	Keys     map[string]time.Time // public key: its own expiry, by the device's clock
 	Half     bool                 // useradd was killed: no shadow line
 }
@@ -35,7 +36,8 @@ type Process struct {
 	PID      int
 	UID      int64
 	Command  string
-	Stubborn int // how often it survives being killed
+	Stubborn int             // how often it survives being killed
+	Groups   map[string]bool // that it began with
 }
 
 // rule is a file of /etc/sudoers.d.
@@ -62,10 +64,10 @@ type Machine struct {
 	pid      int
 	skew     time.Duration
 	running  map[*program]bool
+	breaks   int // so many steps later the power fails; 0: it does not
 
-	// was holds which groups erin is in when nobody gave or took it for a while.
-	was map[string]bool
-	// wants names the grants that want a membership which a grant takes away.
+	standing map[string]*standing // accounts that were there before any grant
+	// wants names the grants that want what a grant takes away: see World.wants.
 	wants func(group, name, by string) []string
 
 	wrongs []string // what must never happen and did
@@ -77,11 +79,7 @@ func NewMachine(name string) *Machine {
 		Name: name, accounts: map[string]*Account{}, groups: map[string]map[string]bool{"users": {}, "ops": {"root": true}},
 		sudoers: map[string]*rule{}, homes: map[string]int64{}, files: map[string]int64{}, running: map[*program]bool{}, pid: 100,
 	}
-	m.accounts["jitadm"] = &Account{UID: 1000, Owner: Foreign, Password: "x"}
-	m.accounts["erin"] = &Account{UID: 1001, Owner: Foreign, Password: "x"}
-	m.homes["erin"] = 1001
-	m.groups["users"]["erin"] = true
-	m.was = map[string]bool{"users": true}
+	m.settle()
 	return m
 }
 
@@ -115,11 +113,11 @@ func (m *Machine) Session(name string, stubborn int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.accounts[name]
-	if a == nil || a.Locked {
+	if a == nil || a.Locked || a.expired(m.now()) {
 		return
 	}
 	m.pid++
-	m.procs = append(m.procs, Process{PID: m.pid, UID: a.UID, Command: "vi", Stubborn: stubborn})
+	m.procs = append(m.procs, Process{PID: m.pid, UID: a.UID, Command: "vi", Stubborn: stubborn, Groups: m.groupsOf(name)})
 	m.files[fmt.Sprintf("/tmp/notes-%d", m.pid)] = a.UID
 }
 
@@ -157,27 +155,6 @@ func (m *Machine) Regroup(group, name string, in bool) {
 	}
 }
 
-// TakeOut has somebody take erin out of a group for good.
-func (m *Machine) TakeOut(group string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.groups[group], "erin")
-	m.was[group] = false
-}
-
-// memberships says what is wrong with the groups of erin when no grant is left.
-func (m *Machine) memberships() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var out []string
-	for _, g := range slices.Sorted(maps.Keys(m.groups)) {
-		if is := m.groups[g]["erin"]; is != m.was[g] {
-			out = append(out, fmt.Sprintf("erin in group %s of %s: %t, and was before: %t", g, m.Name, is, m.was[g]))
-		}
-	}
-	return out
-}
-
 // Reboot ends every process and program.
 func (m *Machine) Reboot() {
 	m.mu.Lock()
@@ -186,6 +163,26 @@ func (m *Machine) Reboot() {
 	for p := range m.running {
 		p.kill()
 	}
+}
+
+// Break has the power fail in the middle of the nth step from now on.
+func (m *Machine) Break(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.breaks = n
+}
+
+// fails reports whether the power fails in the middle of a step that begins to act.
+func (m *Machine) fails() bool {
+	m.mu.Lock()
+	m.breaks--
+	now := m.breaks == 0
+	m.breaks = max(0, m.breaks)
+	m.mu.Unlock()
+	if now {
+		m.Reboot()
+	}
+	return now
 }
 
 // Accounts returns the names that a grant owns.
@@ -211,7 +208,7 @@ func (m *Machine) login(name, password, key string) string {
 		return "there is no such account"
 	case a.Half:
 		return "the account has no shadow line"
-	case !a.Expires.IsZero() && !m.now().Before(a.Expires):
+	case a.expired(m.now()):
 		return "the account has expired"
 	case key != "":
 		until, known := a.Keys[key]

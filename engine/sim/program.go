@@ -110,6 +110,7 @@ func (p *program) run() {
 		if !alive && p.rng.IntN(3) > 0 {
 			return // it had not begun to act
 		}
+		alive = alive && !m.fails()
 		c := p.call(s, get, !alive && p.rng.IntN(2) == 0)
 		if !alive || !p.rest(p.slow) {
 			return

@@ -38,9 +38,7 @@ var (
 	people      = []string{"ada", "bob", "eve"}
 	credentials = []string{"box-plain", "box-ops", "crate-ops"}
 	// elevations are asked for as well in every fourth history.
-	elevations = []string{"box-erin", "box-erin-all", "crate-both"}
-	// elevates says which groups a credential puts the account erin into.
-	elevates = map[string][]string{"box-erin": {"ops"}, "box-erin-all": {"users", "ops"}}
+	elevations = append(slices.Sorted(maps.Keys(elevates)), "crate-both", "crate-sudo", "crate-use")
 )
 
 const documents = `schema: runner/v1
@@ -98,9 +96,13 @@ func NewKit(dir string) (*Kit, error) {
 	text.WriteString(documents + fmt.Sprintf(document, "box-plain", "box", creates, "") +
 		fmt.Sprintf(document, "box-ops", "box", creates, "groups: [ops, users], sudo: 'ALL=(ALL) NOPASSWD: ALL'") +
 		fmt.Sprintf(document, "crate-ops", "crate", creates, "groups: [ops]") +
-		fmt.Sprintf(document, "crate-both", "crate", creates+", elevate: linux-group", "groups: [ops, users]"))
+		fmt.Sprintf(document, "crate-both", "crate", creates+", elevate: linux-group", "groups: [ops, users]") +
+		fmt.Sprintf(document, "crate-sudo", "crate", creates+", elevate: linux-sudo", "groups: [ops], sudo: 'ALL=(ALL) /usr/bin/id'") +
+		fmt.Sprintf(document, "crate-use", "crate", creates+", elevate: linux-enable", ""))
 	for _, name := range slices.Sorted(maps.Keys(elevates)) {
-		fmt.Fprintf(&text, document+"account: erin\n", name, "box", "type: group_membership", "groups: ["+strings.Join(elevates[name], ", ")+"]")
+		g := elevates[name]
+		settings, params := g.jit()
+		fmt.Fprintf(&text, document+"account: %s\n", name, "box", settings, params, g.account)
 	}
 	if err := os.WriteFile(filepath.Join(inv, "sim.yaml"), []byte(text.String()), 0o600); err != nil {
 		return nil, err
@@ -235,13 +237,18 @@ func NewWorld(seed uint64, kit *Kit, s Store, bug Bug) *World {
 	for _, name := range deviceNames {
 		w.machines[name] = NewMachine(name)
 		w.machines[name].wants = w.wants
+		w.machines[name].Disabled(int(seed / 2 % 5))
 	}
 	return w
 }
 
+// elevating reports whether accounts that were there before are elevated, and changed
+// by hand.
+func (w *World) elevating() bool { return w.seed%4 == 3 }
+
 // offers are the credentials that people ask for.
 func (w *World) offers() []string {
-	if w.seed%4 == 3 {
+	if w.elevating() {
 		return slices.Concat(credentials, elevations)
 	}
 	return credentials
