@@ -96,6 +96,7 @@ var Codes = map[string]string{ //nolint:gochecknoglobals // a table
 	"literal-secret":     "a secret written into a file",
 	"environment-secret": "a secret in the environment",
 	// Removal.
+	"no-mark":           "an account that bears no mark of its grant",
 	"no-probe":          "an effect that nobody could look for",
 	"no-undo":           "an effect that nobody could take back",
 	"created-unknown":   "a removal that fails when its creation was cut off",

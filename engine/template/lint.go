@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"runner/engine/lang"
+	"runner/engine/module"
 )
 
 // What a template says is checked once more when all of it is known: for what
@@ -38,6 +39,7 @@ func (l *loader) uses(n *lang.Node, refs [][]string) {
 func (l *loader) lint() {
 	l.unusedParams()
 	l.skippedResults()
+	l.unmarked()
 	for _, steps := range [][]*Step{l.t.Steps, l.t.Renew, l.t.Revert} {
 		l.lintSteps(steps)
 	}
@@ -142,6 +144,48 @@ func (l *loader) lintSteps(steps []*Step) {
 		l.lintSteps(s.Block)
 		l.lintSteps(s.Rescue)
 		l.lintSteps(s.Always)
+	}
+}
+
+// marked is where an account of a platform bears the mark of its grant, and the mark as
+// an author writes it. A scan reads it there.
+var marked = map[string]struct{ arg, mark string }{
+	"user":     {"comment", `runner {{ grant.id }} until {{ grant.backstop_at | utc "20060102T150405Z" }}`},
+	"win_user": {"description", "runner {{ grant.id }}"},
+}
+
+// unmarked warns of an account that is made without the mark of its grant. What is
+// computed may hold it.
+func (l *loader) unmarked() {
+	if l.t.Kind != Create {
+		return
+	}
+	has := map[string]bool{}
+	var without []*Step
+	names := map[*Step]string{}
+	in := side{t: l.t, other: l.t}
+	in.eachStep(l.t.Steps, nil, func(at side, s *Step, _ []string) {
+		m, makes := marked[s.Module.Name]
+		if !makes || !slices.ContainsFunc(s.Module.Args, func(f module.Field) bool { return f.Name == m.arg }) {
+			return
+		}
+		args, known := at.arguments(s)
+		name, text := args.String("name"), args.String(m.arg)
+		_, rest, is := strings.Cut(text, "runner {{grant.id}}")
+		switch {
+		case !known || args.String("state") == "absent" || !strings.Contains(name, "{{"):
+		case strings.HasPrefix(text, "{{") && !strings.HasPrefix(text, "{{grant."), strings.HasPrefix(text, unknownPart), is && strings.HasPrefix(text, "runner {{") && (rest == "" || rest[0] == ' ' || rest[0] == '{'):
+			has[name] = true
+		default:
+			without, names[s] = append(without, s), name
+		}
+	})
+	for _, s := range without {
+		if !has[names[s]] {
+			m := marked[s.Module.Name]
+			l.Warn(moduleKey(s), "no-mark", "nothing on the device says of which grant this account is, so a scan cannot know it, nor take it over when the state of runner is lost; add %s: '%s'", m.arg, m.mark)
+			has[names[s]] = true // once is enough
+		}
 	}
 }
 
