@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -136,10 +137,13 @@ func (c *cable) ip(args ...string) {
 	}
 }
 
+// plugged counts the cables of this process.
+var plugged atomic.Int64
+
 // plug makes the network and returns the port of the proxy on its address.
 func plug(t *testing.T, target string) (c *cable, address string, port int) {
 	t.Helper()
-	id := os.Getpid() % 10000
+	id := (os.Getpid() + 1237*int(plugged.Add(1))) % 10000
 	c = &cable{t: t, ns: fmt.Sprintf("runner-t%d", id), here: fmt.Sprintf("rt%da", id)}
 	there := fmt.Sprintf("rt%db", id)
 	net4 := fmt.Sprintf("10.%d.%d", 200+id/250%50, id%250)

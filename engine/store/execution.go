@@ -44,6 +44,9 @@ func held(ctx context.Context, tx *sql.Tx, f grant.Fence) (grantID string, err e
 // Held reports whether the grant of a running job was ended, and returns
 // grant.ErrLeaseLost when the job no longer runs as f says.
 func (s *Store) Held(ctx context.Context, f grant.Fence) (ended bool, err error) {
+	if err := s.outlived(f); err != nil {
+		return false, err
+	}
 	var at time.Time
 	err = s.main.readOne(ctx, func(db *sql.DB) error {
 		err := db.QueryRowContext(ctx, heldFor, f.Job, f.Attempt, f.Node).Scan(maybeTime{&at})
@@ -67,6 +70,9 @@ func (s *Store) Held(ctx context.Context, f grant.Fence) (ended bool, err error)
 // number.
 func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error {
 	e = normalExecution(e)
+	if err := s.outlived(f); err != nil {
+		return err
+	}
 	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
 		grantID, err := held(ctx, tx, f)
 		if err != nil {
@@ -146,6 +152,9 @@ func checkExecution(f grant.Fence, grantID string, e *grant.Execution) error {
 // the grant ends. The first of them keeps what was there before for all; when the
 // object is no longer what they made of it, what it is now counts instead.
 func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error {
+	if err := s.outlived(f); err != nil {
+		return err
+	}
 	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
 		of, err := held(ctx, tx, f)
 		if err != nil {

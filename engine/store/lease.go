@@ -223,6 +223,22 @@ func (s *Store) Until(node string) time.Time {
 	return time.Now().Add(l.left())
 }
 
+// outlived returns grant.ErrLeaseLost, without asking the database, for a job of a node
+// of this process whose lease is over: what such a worker writes counts no more, and it
+// is not to wait for a database that is away before it stops.
+func (s *Store) outlived(f grant.Fence) error {
+	if s.leases == nil {
+		return nil
+	}
+	s.leases.mu.Lock()
+	l := s.leases.mine[f.Node]
+	s.leases.mu.Unlock()
+	if l == nil || l.left() > 0 {
+		return nil
+	}
+	return fmt.Errorf("store: job %s: the lease of node %s is over: %w", f.Job, f.Node, grant.ErrLeaseLost)
+}
+
 // Shared reports whether other machines may use the store: then nodes have leases.
 func (s *Store) Shared() bool { return s.leases != nil }
 

@@ -51,7 +51,7 @@ func TestAServerOnTheNetworkIsCheckedBeforeThePasswordIsSent(t *testing.T) {
 	ok(t, err)
 	port := l.Addr().(*net.TCPAddr).Port
 	ok(t, l.Close())
-	server, err := pgtest.StartTLS(t.Context(), port, cert, key)
+	server, err := pgtest.StartTLS(t.Context(), "127.0.0.1", port, cert, key)
 	ok(t, err)
 	t.Cleanup(func() { ok(t, server.Stop()) })
 	ok(t, server.SQL(t.Context(), `CREATE ROLE ada LOGIN PASSWORD 'canary'`))

@@ -54,11 +54,11 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	return s, nil
 }
 
-// StartTLS makes a server that also listens on a port of 127.0.0.1, with a certificate
+// StartTLS makes a server that also listens on a port of an address, with a certificate
 // and its key, and wants passwords there.
-func StartTLS(ctx context.Context, port int, cert, key string) (*Server, error) {
+func StartTLS(ctx context.Context, address string, port int, cert, key string) (*Server, error) {
 	s := &Server{cert: cert, key: key, port: strconv.Itoa(port)}
-	err := s.start(ctx, []string{"listen_addresses = '127.0.0.1'", "port = " + s.port, "ssl = on", "ssl_cert_file = 'cert.pem'", "ssl_key_file = 'key.pem'"})
+	err := s.start(ctx, []string{"listen_addresses = '" + address + "'", "port = " + s.port, "ssl = on", "ssl_cert_file = 'cert.pem'", "ssl_key_file = 'key.pem'"})
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -69,6 +69,9 @@ func StartTLS(ctx context.Context, port int, cert, key string) (*Server, error) 
 func (s *Server) present() error {
 	if s.cert == "" {
 		return nil
+	}
+	if err := appendFile(filepath.Join(s.data(), "pg_hba.conf"), "hostssl all all all scram-sha-256\n"); err != nil {
+		return err
 	}
 	for from, to := range map[string]string{s.cert: "cert.pem", s.key: "key.pem"} {
 		b, err := os.ReadFile(from)
