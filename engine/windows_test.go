@@ -65,6 +65,19 @@ params: {groups: [S-1-5-32-555, S-1-5-32-544]}
 ---
 schema: runner/v1
 kind: credential
+name: win-named
+device: win-1
+account: Zora
+domain: corp.example
+USE_KERBEROS: "true"
+additional_information: '{"KDC": "dc1.corp.example"}'
+authentication: {user: svc-runner, secret_from: {keytab: /etc/runner/svc.keytab}}
+requesters: [ada, bob]
+jit: {type: group_membership, duration: 1h}
+params: {groups: [Remotedesktopbenutzer, administratoren]}
+---
+schema: runner/v1
+kind: credential
 name: win-enable
 device: win-1
 account: zora

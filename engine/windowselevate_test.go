@@ -70,6 +70,28 @@ func TestAWindowsElevationLastsAsLongAsItsGrant(t *testing.T) {
 	}
 }
 
+// Who names a group by its name and who does by its SID want the same: the first of them
+// to end takes nothing away from the other.
+func TestAWindowsGroupIsOneHoweverItIsNamed(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][]string{{"win-ops", "win-named"}, {"win-named", "win-ops"}} {
+		w := newWinWorld(t)
+		sid := w.person("zora", 2001)
+		before := w.dump()
+		a, b := w.elevate(order[0], "ada"), w.elevate(order[1], "bob")
+		a = w.remove(a)
+		if held := strings.Join(a.Grant.Receipt.Held, " "); a.Grant.State != grant.Removed || !strings.Contains(held, "windows:member:S-1-5-32-544/"+sid+" by "+b.Grant.ID) || len(a.Grant.Receipt.Held) != 2 {
+			t.Fatalf("%v: grant is %s, held %q", order, a.Grant.State, held)
+		}
+		if got := w.groupsOf(sid); !slices.Contains(got, "S-1-5-32-544") || !slices.Contains(got, "S-1-5-32-555") {
+			t.Fatalf("%v: the groups of the other grant are gone: %v", order, got)
+		}
+		if b = w.remove(b); b.Grant.State != grant.Removed || len(b.Grant.Receipt.Conflicts) != 0 || w.dump() != before {
+			t.Fatalf("%v: grant is %s: %+v\n%s", order, b.Grant.State, b.Grant.Receipt, w.dump())
+		}
+	}
+}
+
 // What an administrator did meanwhile stays, and is told of; and an account that
 // has the name by then is not touched.
 func TestAWindowsElevationLeavesAloneWhatIsNotItsOwn(t *testing.T) {

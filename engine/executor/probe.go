@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"runner/engine/transport"
 )
@@ -54,7 +55,7 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 				}
 				x.res.Changes = append(x.res.Changes, Change{
 					Seq: x.seq, Step: x.stepOf(t.n), Module: t.module.Name,
-					Object: t.objects[i].ID, State: Intended, Before: before, Undo: t.objects[i].Undo, Hold: t.objects[i].Shared,
+					Object: nameOf(t.objects[i].ID, s.facts["object."+strconv.Itoa(i)]), State: Intended, Before: before, Undo: t.objects[i].Undo, Hold: t.objects[i].Shared,
 				})
 				if i == 0 {
 					t.first = len(x.res.Changes) - 1
@@ -70,6 +71,26 @@ func (x *run) prepare(ctx context.Context, items []*item) ([]*item, error) {
 		return nil, err
 	}
 	return x.replan(items)
+}
+
+// maxObject bounds what a device may call an object.
+const maxObject = 512
+
+// nameOf is what an object is recorded as: what the device calls it, which is the same
+// for all who mean it, when that is an object of the same kind.
+func nameOf(id, said string) string {
+	if said == "" || len(said) > maxObject || kindOf(id) == "" || kindOf(said) != kindOf(id) || strings.ContainsFunc(said, unicode.IsControl) {
+		return id
+	}
+	return said
+}
+
+// kindOf is the platform and the kind of an object, as in linux:user:x; "": it has none.
+func kindOf(id string) string {
+	if p := strings.SplitN(id, ":", 3); len(p) == 3 {
+		return p[0] + ":" + p[1]
+	}
+	return ""
 }
 
 // calls are the items of the calls that come before everything.

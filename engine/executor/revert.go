@@ -334,15 +334,18 @@ func (x *run) undoItem(n, i int, c *Change, mode transport.Mode) (*item, error) 
 	return it, nil
 }
 
-// state returns what the device said about an object.
+// state returns what the device said about an object. What undoes a change may name its
+// object otherwise than the device does, by which it was recorded.
 func (t *told) state(it *item, object string) (string, bool) {
-	for i, o := range it.objects {
-		if o.ID == object {
-			s, ok := t.facts["state."+strconv.Itoa(i)]
-			return s, ok
-		}
+	at := slices.IndexFunc(it.objects, func(o module.Object) bool { return o.ID == object })
+	if at < 0 && len(it.objects) == 1 && kindOf(object) != "" && kindOf(it.objects[0].ID) == kindOf(object) {
+		at = 0
 	}
-	return "", false
+	if at < 0 {
+		return "", false
+	}
+	s, ok := t.facts["state."+strconv.Itoa(at)]
+	return s, ok
 }
 
 // fromJSON turns what a JSON round trip made of an argument back.

@@ -18,6 +18,9 @@ foreach ($name in @($a.groups)) {
   $in = $false
   if ($g -and $sid) { $in = win_ismember $g $sid }
   win_edge $i $in $sid
+  # One edge, however its group and its account are named: names are of one language,
+  # and may change.
+  if ($g -and $sid -and ($M -eq 'probe')) { _out ('object.' + $i) "windows:member:$($g.SID)/$sid" }
   $want = ($a.state -ne 'absent')
   if (-not $g) {
     $missing = $missing + $name
