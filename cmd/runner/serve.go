@@ -67,6 +67,12 @@ func (a *app) serve(ctx context.Context, parallel int, grace time.Duration, metr
 	if err != nil {
 		return err
 	}
+	switch loses, err := s.MayLose(ctx); {
+	case err != nil:
+		return err
+	case loses:
+		a.warn("the database server waits for no standby (synchronous_standby_names): what was committed last is lost when another host takes over, secrets that nobody has collected by then are not handed out any more, and what is being made is removed")
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if metrics != "" {

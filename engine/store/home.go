@@ -26,7 +26,11 @@ type home struct {
 
 	mu   sync.Mutex
 	seen *pgx.Conn // on which it was looked at: nothing moves below a connection
+	at   time.Time // when; whether a standby is waited for can change at any time
 }
+
+// lookAgain is how often it is looked at on the same connection.
+const lookAgain = time.Minute
 
 // look makes sure, before the first change that goes through a connection, that
 // nothing that was committed is missing, and does what Restored says when it may be.
@@ -37,7 +41,7 @@ func (h *home) look(ctx context.Context, c *sql.Conn, begin func(context.Context
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.seen == pc {
+	if h.seen == pc && time.Since(h.at) < lookAgain {
 		return nil
 	}
 	tx, err := begin(ctx, c)
@@ -51,7 +55,7 @@ func (h *home) look(ctx context.Context, c *sql.Conn, begin func(context.Context
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	h.seen = pc
+	h.seen, h.at = pc, time.Now()
 	return nil
 }
 

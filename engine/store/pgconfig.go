@@ -48,6 +48,7 @@ func (p Postgres) lease() time.Duration {
 // waiting for a server that is gone.
 const (
 	dialWithin      = 5 * time.Second
+	hostWithin      = 2 * time.Second // where there are others
 	statementWithin = 15 * time.Second
 	// A process that stands still in a transaction holds everybody up. It is
 	// shorter than a lease, so that its jobs can be taken over at once.
@@ -77,6 +78,10 @@ func (p Postgres) parse() (*pgx.ConnConfig, error) {
 	if err := protect(u, q); err != nil {
 		return nil, err
 	}
+	if attrs := q.Get("target_session_attrs"); attrs != "" && attrs != "read-write" && attrs != "primary" {
+		return nil, fmt.Errorf("target_session_attrs=%s of the URL of the database would be content with a standby: leave it out, or use read-write", attrs)
+	}
+	q.Del("target_session_attrs") // always, where there are several hosts
 	u.RawQuery = q.Encode()
 	cfg, err := pgx.ParseConfig(u.String())
 	if err != nil {
@@ -98,6 +103,10 @@ func (p Postgres) parse() (*pgx.ConnConfig, error) {
 		cfg.RuntimeParams[name] = strconv.FormatInt(d.Milliseconds(), 10)
 	}
 	cfg.RuntimeParams["application_name"] = "runner"
+	if several(cfg) {
+		cfg.ConnectTimeout = hostWithin
+		cfg.ValidateConnect = (&line{}).primary
+	}
 	return cfg, nil
 }
 
@@ -113,7 +122,12 @@ func withoutPassword(u url.URL) string {
 // protect sets what the URL does not say about encryption, and refuses less than
 // the way needs.
 func protect(u *url.URL, q url.Values) error {
-	hosts := strings.Split(u.Hostname(), ",")
+	hosts := strings.Split(u.Host, ",")
+	for i, h := range hosts {
+		if host, _, err := net.SplitHostPort(h); err == nil {
+			hosts[i] = host
+		}
+	}
 	if h := q.Get("host"); h != "" {
 		hosts = strings.Split(h, ",")
 	}

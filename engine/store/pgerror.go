@@ -69,7 +69,7 @@ func (f file) explainState(err error) error {
 	case s == stateDiskFull:
 		return fmt.Errorf("%w: nothing was written; make room on the disk of the %s", grant.ErrDiskFull, f.path)
 	case s == stateReadOnly, errors.Is(err, errStandby):
-		return fmt.Errorf("the %s is read-only, as a standby is: name the primary, or several hosts with target_session_attrs=read-write: %w", f.path, err)
+		return fmt.Errorf("the %s is read-only, as a standby is: name the primary, or all hosts (host1,host2): %w", f.path, err)
 	case s == stateForbidden:
 		return fmt.Errorf("the %s does not let this user do that; the first one to open it needs CREATE on the database: %w", f.path, err)
 	case isAway(err):

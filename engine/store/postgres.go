@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ func OpenPostgres(ctx context.Context, p Postgres) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
+	survey(ctx, cfg)
 	s := &Store{cfg: cfg, main: openFiles(cfg, schemaMain, lockWrite), logs: openFiles(cfg, schemaLogs, lockLogs)}
 	s.main.bell = p.Bell
 	s.leases = &leases{db: openPool(cfg, schemaMain, 1), ttl: p.lease()}
@@ -179,9 +181,17 @@ func (r reworded) Read(b []byte) (int, error) { return r.text.Read(b) }
 
 // place names a database for people.
 func place(cfg *pgx.ConnConfig) string {
-	host := fmt.Sprintf("%s:%d", cfg.Host, cfg.Port)
-	if strings.HasPrefix(cfg.Host, "/") {
-		host = cfg.Host
+	name := func(host string, port uint16) string {
+		if strings.HasPrefix(host, "/") {
+			return host
+		}
+		return fmt.Sprintf("%s:%d", host, port)
 	}
-	return "database " + cfg.Database + " on " + host
+	hosts := []string{name(cfg.Host, cfg.Port)}
+	for _, f := range cfg.Fallbacks {
+		if other := name(f.Host, f.Port); !slices.Contains(hosts, other) {
+			hosts = append(hosts, other)
+		}
+	}
+	return "database " + cfg.Database + " on " + strings.Join(hosts, ", ")
 }

@@ -59,20 +59,24 @@ func TestTheURLOfADatabase(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop() // nothing is to be reached
 	for url, want := range map[string]string{
-		"postgres://runner@db.example/runner":                              "",
-		"postgres://runner@db.example/runner?sslmode=verify-ca":            "",
-		"postgresql://runner@127.0.0.1/runner?sslmode=disable":             "",
-		"postgres:///runner?host=/run/postgresql":                          "",
-		"postgres://runner@localhost/runner":                               "",
-		"postgres://runner@db.example/runner?sslmode=require":              "use sslmode=verify-full",
-		"postgres://runner@db.example/runner?sslmode=disable":              "use sslmode=verify-full",
-		"postgres://runner@db.example/runner?sslmode=prefer":               "use sslmode=verify-full",
-		"postgres:///runner?host=127.0.0.1,db.example&sslmode=disable":     "use sslmode=verify-full",
-		"postgres://runner:canary@db.example/runner":                       "take it out (postgres://runner@db.example/runner)",
-		"postgres://runner@db.example/runner?password=canary":              "take it out (postgres://runner@db.example/runner)",
-		"mysql://runner:canary@db.example/runner":                          "only postgres://USER@HOST/DATABASE",
-		"postgres://runner:canary@db.example:port/runner":                  "it looks like postgres://",
-		"postgres://runner@db.example/runner?sslrootcert=/none/canary.pem": "unable to read CA file",
+		"postgres://runner@db.example/runner":                                   "",
+		"postgres://runner@db.example/runner?sslmode=verify-ca":                 "",
+		"postgresql://runner@127.0.0.1/runner?sslmode=disable":                  "",
+		"postgres:///runner?host=/run/postgresql":                               "",
+		"postgres://runner@localhost/runner":                                    "",
+		"postgres://runner@a.example,b.example:5433/runner":                     "",
+		"postgres://runner@127.0.0.1,127.0.0.1:5433/runner?sslmode=disable":     "",
+		"postgres://runner@127.0.0.1,b.example/runner?sslmode=disable":          "use sslmode=verify-full",
+		"postgres://runner@a.example,b.example/runner?target_session_attrs=any": "leave it out, or use read-write",
+		"postgres://runner@db.example/runner?sslmode=require":                   "use sslmode=verify-full",
+		"postgres://runner@db.example/runner?sslmode=disable":                   "use sslmode=verify-full",
+		"postgres://runner@db.example/runner?sslmode=prefer":                    "use sslmode=verify-full",
+		"postgres:///runner?host=127.0.0.1,db.example&sslmode=disable":          "use sslmode=verify-full",
+		"postgres://runner:canary@db.example/runner":                            "take it out (postgres://runner@db.example/runner)",
+		"postgres://runner@db.example/runner?password=canary":                   "take it out (postgres://runner@db.example/runner)",
+		"mysql://runner:canary@db.example/runner":                               "only postgres://USER@HOST/DATABASE",
+		"postgres://runner:canary@db.example:port/runner":                       "it looks like postgres://",
+		"postgres://runner@db.example/runner?sslrootcert=/none/canary.pem":      "unable to read CA file",
 	} {
 		_, err := store.OpenPostgres(ctx, store.Postgres{URL: url, Password: secret.New("canary2")})
 		switch {

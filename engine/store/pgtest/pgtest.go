@@ -213,6 +213,44 @@ func (s *Server) ready(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
+// Follow makes a standby of the server, which has what was committed here before that is
+// acknowledged when wait says so. The caller stops it.
+func (s *Server) Follow(ctx context.Context, wait bool) (*Server, error) {
+	f := &Server{bin: s.bin}
+	var err error
+	if f.dir, err = os.MkdirTemp("", "pg-"); err != nil {
+		return nil, err
+	}
+	f.log = filepath.Join(f.dir, "log")
+	if err := f.ownedBy(); err != nil {
+		return nil, errors.Join(err, f.Stop())
+	}
+	copied := exec.CommandContext(ctx, filepath.Join(s.bin, "pg_basebackup"), "--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--username=postgres", "--host="+s.dir, "--pgdata="+f.data())
+	copied.SysProcAttr, copied.Dir = &f.attr, f.dir
+	if out, err := copied.CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("pgtest: pg_basebackup: %w: %s", err, out), f.Stop())
+	}
+	err = appendFile(filepath.Join(f.data(), "postgresql.conf"), "unix_socket_directories = '"+f.dir+"'\n")
+	if err == nil {
+		err = f.run(ctx)
+	}
+	for _, stmt := range []string{`ALTER SYSTEM SET synchronous_standby_names = '*'`, `SELECT pg_reload_conf()`} {
+		if err == nil && wait {
+			err = s.SQL(ctx, stmt)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Stop())
+	}
+	return f, nil
+}
+
+// Both names a database for which there are two servers.
+func (s *Server) Both(other *Server, database string) string {
+	q := url.Values{"host": {s.dir + "," + other.dir}, "user": {"postgres"}}
+	return (&url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: q.Encode()}).String()
+}
+
 // Log returns what the server has said.
 func (s *Server) Log() string {
 	b, _ := os.ReadFile(s.log)
