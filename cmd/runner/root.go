@@ -62,7 +62,7 @@ runner sweep`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(a.grantCommand(), a.jobCommand(), a.executionCommand(), a.templateCommand(), a.inventoryCommand(),
-		a.deviceCommand(), a.credentialCommand(), a.launchCommand(), a.sessionCommand(), a.sweepCommand(), a.serveCommand(), a.initCommand(), a.importCommand(), a.backupCommand(), a.restoreCommand(), a.labCommand(),
+		a.deviceCommand(), a.credentialCommand(), a.launchCommand(), a.sessionCommand(), a.sweepCommand(), a.serveCommand(), a.statusCommand(), a.initCommand(), a.importCommand(), a.backupCommand(), a.restoreCommand(), a.labCommand(),
 		a.versionCommand(), a.completionCommand())
 	return root
 }

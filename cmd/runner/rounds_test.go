@@ -68,6 +68,9 @@ func TestServeScansAndEverybodySeesWhatItFound(t *testing.T) {
 	if stdout, _, _ := s.as(t, "root", "sweep"); !strings.Contains(stdout, "1 finding of scans about which nothing was done: runner device scan --last") {
 		t.Errorf("sweep: %s", stdout)
 	}
+	if st := must[statusJSON](t, s, exitLeft, "root", "status"); st.Findings != 1 || st.Scanned != 1 || st.Failed != 0 || st.Oldest.IsZero() || st.Served.IsZero() {
+		t.Errorf("status: %+v", st)
+	}
 	must[grantJSON](t, s, 0, "root", "device", "adopt", "web", ana.Account)
 	must[sweepJSON](t, s, 0, "root", "sweep")
 	if stdout, _, _ := s.as(t, "bo", "job", "list"); strings.Contains(stdout, "finding") {
