@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"runner/engine/grant"
 	"runner/engine/store/pgtest"
 )
 
@@ -177,5 +178,35 @@ func TestServersOnSeveralMachinesShareTheWork(t *testing.T) {
 	s.closed()
 	if out, errs, code := s.run("sweep", "-o", "json"); code != 0 || !strings.Contains(out, `"reaped":0`) && !strings.Contains(out, `"reaped": 0`) {
 		t.Errorf("sweep: exit %d: %s%s", code, out, errs)
+	}
+}
+
+// Each device is scanned by one of the machines, and all of them show what it found.
+func TestServersOnSeveralMachinesShareTheScans(t *testing.T) {
+	t.Parallel()
+	s := newCrashSite(t)
+	s.onDatabase(pgtest.Database(t))
+	yaml, err := os.ReadFile(filepath.Join(s.dir, "runner.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("runner.yaml", string(yaml)+"scan: {every: 1m}\n")
+	stranger := grant.NewID("g", time.Unix(900000000, 0), [10]byte{1})
+	s.sh("useradd -c 'runner " + stranger + "' jit-stranger")
+	servers := []*server{s.another(), s.another()}
+	said := func() (n int) {
+		for _, v := range servers {
+			n += strings.Count(v.errs.String(), "a scan has findings")
+		}
+		return n
+	}
+	s.until("a machine scans", 30*time.Second, func() bool { return said() > 0 })
+	out, errs, code := s.run("device", "scan", "--last")
+	if code != exitLeft || !strings.Contains(out, "account jit-stranger") || !strings.Contains(out, stranger) {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	<-time.After(3 * time.Second) // three turns
+	if n := said(); n != 1 {
+		t.Errorf("it was scanned %d times in a minute", n)
 	}
 }
