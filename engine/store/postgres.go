@@ -31,6 +31,10 @@ const (
 	lockLogs  = 0x72756e6e6572_03
 )
 
+// openWithin is how long a server that does not answer is waited for when the store
+// is opened: a person waits.
+const openWithin = time.Second
+
 // away is how long a server that does not answer is waited for, when nothing was
 // begun yet: a restart takes a few seconds.
 const away = 10 * time.Second
@@ -50,10 +54,19 @@ func OpenPostgres(ctx context.Context, p Postgres) (*Store, error) {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	survey(ctx, cfg)
-	s := &Store{cfg: cfg, main: openFiles(cfg, schemaMain, lockWrite), logs: openFiles(cfg, schemaLogs, lockLogs)}
-	s.main.bell = p.Bell
-	s.leases = &leases{db: openPool(cfg, schemaMain, 1), ttl: p.lease()}
-	s.main.home = &home{now: s.leases.now}
+	s := p.pools(cfg)
+	behind, err := s.main.pooled(ctx)
+	if behind {
+		err = s.Close()
+		settle(cfg)
+		if err == nil {
+			err = s.main.explain("open", keepsSessions(ctx, cfg))
+		}
+		s = p.pools(cfg)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	err = errors.Join(s.main.upToDate(ctx, schemaMain, "migrations/runner"), s.logs.upToDate(ctx, schemaLogs, "migrations/logs"))
 	if err == nil {
 		err = s.main.hang(ctx, cfg)
@@ -65,6 +78,15 @@ func OpenPostgres(ctx context.Context, p Postgres) (*Store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// pools returns the store that cfg leads to. Nothing is connected yet.
+func (p Postgres) pools(cfg *pgx.ConnConfig) *Store {
+	s := &Store{cfg: cfg, main: openFiles(cfg, schemaMain, lockWrite), logs: openFiles(cfg, schemaLogs, lockLogs)}
+	s.main.bell = p.Bell
+	s.leases = &leases{db: openPool(cfg, schemaMain, 1), ttl: p.lease()}
+	s.main.home = &home{now: s.leases.now}
+	return s
 }
 
 // openFiles returns one of the two parts of the store. Nothing is connected yet.
@@ -83,6 +105,9 @@ func openPool(cfg *pgx.ConnConfig, schema string, n int) *sql.DB {
 	if schema == schemaLogs {
 		c.RuntimeParams["synchronous_commit"] = "off" // as on SQLite: the end of a log may be lost with the machine
 	}
+	if cfg.AfterConnect != nil { // behind a pooler
+		settle(c)
+	}
 	db := stdlib.OpenDB(*c)
 	db.SetMaxOpenConns(n)
 	db.SetMaxIdleConns(n)
@@ -92,7 +117,7 @@ func openPool(cfg *pgx.ConnConfig, schema string, n int) *sql.DB {
 
 // upToDate runs the migrations that are missing, while no other machine does.
 func (f file) upToDate(ctx context.Context, schema, dir string) error {
-	err := retry(ctx, time.Second, func() error { return f.migrateShared(ctx, schema, dir) })
+	err := retry(ctx, openWithin, func() error { return f.migrateShared(ctx, schema, dir) })
 	return f.explain("open", err)
 }
 

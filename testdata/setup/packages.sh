@@ -11,7 +11,7 @@ update-ca-certificates:ca-certificates'
 test="$demo gcc:gcc dash:dash bash:bash ksh93:ksh93u+m mksh:mksh zsh:zsh yash:yash posh:posh fish:fish tcsh:tcsh node:nodejs npm:npm
 krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user /usr/lib/python3/dist-packages/gssapi:python3-gssapi
 samba:samba samba-tool:samba-common-bin /usr/share/samba/setup/ad-schema:samba-ad-provision /usr/share/doc/samba-dsdb-modules:samba-dsdb-modules
-/usr/lib/python3/dist-packages/samba:python3-samba /usr/lib/postgresql/15/bin/initdb:postgresql-15"
+/usr/lib/python3/dist-packages/samba:python3-samba /usr/lib/postgresql/15/bin/initdb:postgresql-15 pgbouncer:pgbouncer"
 
 case ${1-} in
 demo) wanted=$demo ;;

@@ -222,3 +222,27 @@ func TestBellsAreHeardAgainAfterTheServerCrashed(t *testing.T) {
 	created(t, asks, 3, asks.Now())
 	woken(t, "another job", a)
 }
+
+func TestBellsAreHeardThroughAPooler(t *testing.T) {
+	t.Parallel()
+	server := must[*pgtest.Server](t)(pgtest.Start(t.Context()))
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := server.SQL(t.Context(), `CREATE DATABASE shared`); err != nil {
+		t.Fatal(err)
+	}
+	p := must[*pgtest.Pooler](t)(server.Pool(t.Context(), "pool_mode = session"))
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	url := p.URL("shared")
+	a, asks := hear(t, url, "n-a"), open(t, url)
+	defer a.stop()
+	created(t, asks, 1, asks.Now())
+	woken(t, "a job", a)
+}
