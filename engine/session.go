@@ -141,7 +141,9 @@ func (e *Engine) endAbandoned(ctx context.Context, dead []string) error {
 	}
 	var errs error
 	for _, s := range open {
-		if !slices.Contains(dead, s.Node) && !s.Abandoned(e.Now()) {
+		gone, err := e.abandoned(ctx, s, dead)
+		if err != nil || !gone {
+			errs = errors.Join(errs, err)
 			continue
 		}
 		if _, err := e.EndSession(ctx, s, grant.Runner, grant.SessionGone, 0); err != nil {
@@ -151,4 +153,19 @@ func (e *Engine) endAbandoned(ctx context.Context, dead []string) error {
 		e.Log.Warn("ended a session that its program has left", slog.String("session", s.ID), slog.String("grant", s.Grant), slog.String("client", s.Client))
 	}
 	return errs
+}
+
+// abandoned reports whether nobody is at a session that was open. The clock is read
+// before the store is: this process may have stood still since it was asked, and the
+// session's own may have told that it lives.
+func (e *Engine) abandoned(ctx context.Context, s grant.Session, dead []string) (bool, error) {
+	if slices.Contains(dead, s.Node) {
+		return true, nil
+	}
+	now := e.Now()
+	if !s.Abandoned(now) {
+		return false, nil
+	}
+	is, err := e.Store.Session(ctx, s.ID)
+	return err == nil && is.Abandoned(now), err
 }

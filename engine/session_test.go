@@ -66,3 +66,36 @@ func TestASessionLivesAsLongAsItsProgram(t *testing.T) {
 		}
 	})
 }
+
+// still is a store whose reader stands still after it was told of open sessions.
+type still struct{ engine.Store }
+
+func (s still) Sessions(ctx context.Context, f grant.Filter) ([]grant.Session, error) {
+	list, err := s.Store.Sessions(ctx, f)
+	<-time.After(time.Minute)
+	return list, err
+}
+
+// A server that was suspended does not end the sessions of people whose programs lived
+// all the time.
+func TestAServerThatStoodStillEndsNoLivingSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewMemory()
+		e := &engine.Engine{Store: s, Node: "n-1", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		c := grant.New(grant.Grant{ID: "g-1", Requester: "ada", Caller: "ada", Credential: "admin", Device: "box", Account: "jit-a", Creates: true, For: time.Hour}, "j-1", "j-2", time.Now())
+		c.Open(grant.Session{ID: "s-1", Kind: grant.SessionShell, Node: "n-1"}, time.Now())
+		must(t, s.Create(t.Context(), c, nil))
+		alive, die := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); e.Beat(alive, *c.Opens) }()
+		server := &engine.Engine{Store: still{s}, Node: "n-2", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		_, err := server.Reap(t.Context())
+		must(t, err)
+		if x, err := s.Session(t.Context(), "s-1"); err != nil || !x.Ended.IsZero() {
+			t.Errorf("ended by %q while it lived (%v)", x.EndedBy, err)
+		}
+		die()
+		<-done
+	})
+}
