@@ -21,7 +21,15 @@ func (w *World) Live() []string {
 	w.end = time.Now().Add(horizon)
 	var actors sync.WaitGroup
 	for i, who := range people {
-		actors.Go(func() { w.person(who, w.dice(100+i)) })
+		if w.sitting() && i < 2 {
+			actors.Go(func() { w.sitter(who, w.dice(210+i)) })
+		}
+		if !w.sitting() || i != 1 { // the first uses two programs at a time, the second only sits
+			actors.Go(func() { w.person(who, w.dice(100+i)) })
+		}
+	}
+	if w.sitting() {
+		actors.Go(func() { w.killer(w.dice(220)) })
 	}
 	actors.Go(func() { w.sweeps(w.dice(200)) })
 	actors.Go(func() { w.trouble(w.dice(300)) })
@@ -78,10 +86,15 @@ func (w *World) person(who string, rng *rand.Rand) {
 // collect takes the secret.
 func (w *World) collect(ctx context.Context, p *Proc, id, who string) {
 	if _, _, err := p.Collect(ctx, id, who); err == nil {
-		w.mu.Lock()
-		w.given[id]++
-		w.mu.Unlock()
+		w.handed(id)
 	}
+}
+
+// handed counts how often a secret was handed out.
+func (w *World) handed(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.given[id]++
 }
 
 // deal does something with a grant.
@@ -123,8 +136,12 @@ func (w *World) sweeps(rng *rand.Rand) {
 				_ = p.Serve(ctx, 4, 5*time.Second)
 				return
 			}
+			from := time.Now()
 			s, err := p.Sweep(ctx)
 			w.note("%s: swept: %d removed, %d open, %d waiting (%v %v)", p.node, len(s.Removed), len(s.Open), s.Waiting, s.Errors, err)
+			if err == nil {
+				w.abandoned(ctx, from)
+			}
 		})
 	}
 }
@@ -139,7 +156,14 @@ func (w *World) trouble(rng *rand.Rand) {
 		if w.elevating() {
 			kinds = 20
 		}
+		if w.sitting() {
+			kinds++
+		}
 		switch what := rng.IntN(kinds); {
+		case w.sitting() && what == kinds-1:
+			d := time.Duration(1+rng.IntN(25)) * time.Second
+			w.note("the store is away for %s", d)
+			w.set(&w.away, true, d)
 		case what > 18 && rng.IntN(3) == 0:
 			w.byHand(m, []string{"erin", "hugo"}[rng.IntN(2)], rng)
 		case what > 15:
@@ -246,7 +270,7 @@ func (w *World) heal() {
 	for _, name := range deviceNames {
 		w.down[name] = false
 	}
-	w.full, w.slow = false, false
+	w.full, w.slow, w.away = false, false, false
 	w.mu.Unlock()
 	for _, p := range left {
 		p.Kill()
@@ -274,6 +298,7 @@ func (w *World) heal() {
 
 // verdict is what is wrong now that everything had its time.
 func (w *World) verdict() []string {
+	w.abandoned(context.Background(), time.Now())
 	out := w.wrong
 	for _, name := range deviceNames {
 		out = append(out, w.machines[name].wrongs...)

@@ -202,6 +202,11 @@ func (m *Machine) Accounts() map[string]Account {
 func (m *Machine) login(name, password, key string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.refuses(name, password, key)
+}
+
+// refuses is login for who holds mu.
+func (m *Machine) refuses(name, password, key string) string {
 	a := m.accounts[name]
 	switch {
 	case a == nil:

@@ -36,6 +36,7 @@ type Proc struct {
 	frozen   time.Time // since then
 	until    time.Time // frozen until then
 	lapsed   bool      // its lease has run out
+	cut      bool      // off the network
 	dead     bool
 	conns    map[*conn]bool
 }
@@ -126,7 +127,7 @@ func (p *Proc) Kill() {
 	p.conns = map[*conn]bool{}
 	p.mu.Unlock()
 	for c := range conns {
-		c.end(p.w.reachable(c.m))
+		c.end(p.reaches(c.m))
 	}
 	p.w.note("    %s is killed", p.node)
 	p.die()
@@ -148,9 +149,21 @@ func (b *books) write(do func() error) error {
 	if b.p.w.diskFull() && b.p.draw(2) == 0 {
 		return errDisk
 	}
+	if err := b.p.away(); err != nil {
+		return err
+	}
 	err := do()
 	b.p.seam()
+	if err == nil {
+		err = b.p.away() // the answer is lost
+	}
 	return err
+}
+
+// read passes the seam before a look at the store.
+func (b *books) read() error {
+	b.p.seam()
+	return b.p.away()
 }
 
 func (b *books) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error {
@@ -169,19 +182,45 @@ func (b *books) PutChanges(ctx context.Context, f grant.Fence, id string, cs []g
 	return b.write(func() error { return b.Store.PutChanges(ctx, f, id, cs) })
 }
 
+func (b *books) ChangeSession(ctx context.Context, id string, fn func(*grant.Session) error) error {
+	return b.write(func() error { return b.Store.ChangeSession(ctx, id, fn) })
+}
+
 func (b *books) Case(ctx context.Context, id string) (grant.Case, error) {
-	b.p.seam()
+	if err := b.read(); err != nil {
+		return grant.Case{}, err
+	}
 	return b.Store.Case(ctx, id)
 }
 
 func (b *books) Held(ctx context.Context, f grant.Fence) (bool, error) {
-	b.p.seam()
+	if err := b.read(); err != nil {
+		return false, err
+	}
 	return b.Store.Held(ctx, f)
 }
 
 func (b *books) Dead(ctx context.Context) ([]string, error) {
-	b.p.seam()
+	if err := b.read(); err != nil {
+		return nil, err
+	}
 	return b.Store.Dead(ctx)
+}
+
+func (b *books) Session(ctx context.Context, id string) (grant.Session, error) {
+	if err := b.read(); err != nil {
+		return grant.Session{}, err
+	}
+	return b.Store.Session(ctx, id)
+}
+
+// Sessions is followed by a seam: what was read may be old when it is used.
+func (b *books) Sessions(ctx context.Context, f grant.Filter) ([]grant.Session, error) {
+	list, err := b.Store.Sessions(ctx, f)
+	if len(list) > 0 {
+		b.p.seam()
+	}
+	return list, errors.Join(err, b.p.away())
 }
 
 // AppendLog has no seam: the log holds a lock of its own while it writes.
@@ -203,7 +242,7 @@ const dialTimeout = 10 * time.Second
 func (d wires) reach(ctx context.Context, c *inventory.Connection) (*Machine, error) {
 	d.p.seam()
 	m := d.p.w.machines[c.Device]
-	if d.p.w.reachable(m) {
+	if d.p.reaches(m) {
 		return m, nil
 	}
 	t := time.NewTimer(dialTimeout)
@@ -224,12 +263,16 @@ func (d wires) Dial(ctx context.Context, c *inventory.Connection) (transport.Con
 	if err != nil {
 		return nil, err
 	}
+	return d.open(m), nil
+}
+
+func (d wires) open(m *Machine) *conn {
 	n := &conn{p: d.p, m: m, over: make(chan struct{})}
 	d.p.mu.Lock()
 	d.p.conns[n] = true
 	d.p.mu.Unlock()
 	d.p.w.connected(n)
-	return n, nil
+	return n
 }
 
 // Prove logs in as the account of a grant.
@@ -256,6 +299,7 @@ type conn struct {
 
 	mu      sync.Mutex
 	prog    *program
+	shell   int // of a session; 0: none
 	ended   bool
 	noticed bool          // by the machine
 	over    chan struct{} // closed when it ended
@@ -272,6 +316,9 @@ func (c *conn) end(noticed bool) {
 	close(c.over)
 	if c.prog != nil && noticed {
 		c.prog.orphan()
+	}
+	if c.shell != 0 && noticed {
+		c.m.HangUp(c.shell)
 	}
 }
 
@@ -351,14 +398,14 @@ func (c *conn) abandon(p *program, step int, cause error) error {
 	stopped := false
 	select {
 	case <-p.begun:
-		if c.p.w.reachable(c.m) {
+		if c.p.reaches(c.m) {
 			p.kill()
 			<-p.done
 			stopped = true
 		}
 	default:
 	}
-	c.end(c.p.w.reachable(c.m))
+	c.end(c.p.reaches(c.m))
 	c.p.seam()
 	return &transport.Error{Phase: transport.PhaseExec, Device: c.m.Name, Code: "cancelled", Stopped: stopped, Step: step, Err: cause}
 }
@@ -383,7 +430,13 @@ func (w *World) start(name string) *Proc {
 	rng := rand.New(rand.NewPCG(w.seed, uint64(n))) //nolint:gosec // dice
 	w.mu.Unlock()
 	p := &Proc{w: w, rng: rng, conns: map[*conn]bool{}}
-	p.node, p.die = w.store.Join("n-" + name)
+	node, die := w.store.Join("n-" + name)
+	p.node, p.die = node, func() {
+		w.mu.Lock()
+		w.gone[node] = true
+		w.mu.Unlock()
+		die()
+	}
 	var s engine.Store = &books{Store: w.store, p: p}
 	if w.bug.Store != nil {
 		s = w.bug.Store(s)

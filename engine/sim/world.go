@@ -211,16 +211,19 @@ type World struct {
 	mu      sync.Mutex
 	procs   int
 	alive   map[*Proc]bool
-	down    map[string]bool // devices that the network does not reach
-	slow    bool            // devices take seconds for a step
-	full    bool            // the disk of the store
-	log     []string        // what was done, for people
-	wrong   []string        // what must never happen and did
-	given   map[string]int  // how often the secret of a grant was handed out
-	end     time.Time       // of the time in which things happen
-	taken   map[string]bool // accounts that people touched by hand
-	strange bool            // there are accounts that only look like ours
-	bare    map[string]bool // grants whose account a snapshot brought back; true: and somebody took that away
+	down    map[string]bool          // devices that the network does not reach
+	slow    bool                     // devices take seconds for a step
+	full    bool                     // the disk of the store
+	away    bool                     // the store cannot be reached
+	gone    map[string]bool          // nodes that are dead, or taken for dead
+	silent  map[string]time.Duration // the longest time without a sign of life, by session
+	log     []string                 // what was done, for people
+	wrong   []string                 // what must never happen and did
+	given   map[string]int           // how often the secret of a grant was handed out
+	end     time.Time                // of the time in which things happen
+	taken   map[string]bool          // accounts that people touched by hand
+	strange bool                     // there are accounts that only look like ours
+	bare    map[string]bool          // grants whose account a snapshot brought back; true: and somebody took that away
 }
 
 // NewWorld returns the world of a seed.
@@ -228,6 +231,7 @@ func NewWorld(seed uint64, kit *Kit, s Store, bug Bug) *World {
 	w := &World{
 		seed: seed, kit: *kit, bug: bug, machines: map[string]*Machine{}, alive: map[*Proc]bool{}, down: map[string]bool{},
 		given: map[string]int{}, taken: map[string]bool{}, bare: map[string]bool{},
+		gone: map[string]bool{}, silent: map[string]time.Duration{},
 	}
 	w.store, w.leases = &watch{Store: s, w: w}, s.Leases() && seed%2 == 0
 	w.shaky = seed%4 == 1
@@ -315,7 +319,7 @@ func (w *World) deliver(c *conn, p *program) {
 				p.kill()
 				close(p.done)
 				return
-			case !w.reachable(c.m):
+			case !c.p.reaches(c.m):
 				d = min(rest, time.Second)
 				extra = extra && rest > late/2
 			case d == time.Second && extra: // sent again, some time after the network is back
