@@ -189,6 +189,9 @@ func (m *Memory) save(was, is *grant.Case) error {
 	if err != nil {
 		return err
 	}
+	if err := m.checkRan(is); err != nil {
+		return err
+	}
 	if keysOf(&was.Grant) != keysOf(&is.Grant) {
 		if err := m.noConflict(&is.Grant); err != nil {
 			return err
@@ -201,9 +204,8 @@ func (m *Memory) save(was, is *grant.Case) error {
 		return err
 	}
 	if is.Ran != nil {
-		if err := m.saveRan(is); err != nil {
-			return err
-		}
+		m.saveExecution(&is.Ran.Execution, is.Ran.Steps)
+		m.saveChanges(is.Grant.ID, is.Ran.Changes, true)
 	}
 	m.cases[is.Grant.ID] = normalCase(grant.Case{Grant: is.Grant, Jobs: jobs})
 	events := normalEvents(is)
