@@ -27,6 +27,10 @@ type Grants interface {
 	Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot) error
 	Case(ctx context.Context, id string) (grant.Case, error)
 	Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error)
+	// Holding returns the grant of a credential that a requester has; nil: none.
+	Holding(ctx context.Context, requester, credential string) (*grant.Grant, error)
+	// GoneOn returns the grants that were given up with a device.
+	GoneOn(ctx context.Context, device string) ([]grant.Grant, error)
 	// Change loads a case, lets fn change it, and stores the change with its
 	// events and its execution in one transaction. fn's error undoes everything and is
 	// returned. When Change returns nil, what fn was handed is as it was stored.

@@ -91,12 +91,12 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 	}
 	run := executor.Run{
 		Steps: tpl.Steps, Become: tpl.Become, Timeout: tpl.Timeout, KeepGoing: tpl.OnDisconnect == "continue", Env: env,
-		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.lease, Until: w.until(),
+		Conn: conn, Modules: w.e.Modules, ID: w.exec.ID, Scope: g.ID, Record: w.newRecorder(have), Observe: w.obs, Lease: w.begin, Until: w.until(),
 	}
 	sent := w.e.Now()
 	if run.Before = platforms[cn.Platform].call(w.e.Modules, g, ""); run.Before != nil {
-		run.Probed = func(ctx context.Context, calls map[string]map[string]any) error {
-			return w.probed(ctx, env, cn, calls["surface"], sent)
+		run.Probed = func(_ context.Context, calls map[string]map[string]any) error {
+			return w.probed(env, cn, calls["surface"], sent)
 		}
 	}
 	w.exec.Steps = count(tpl.Steps)
@@ -110,8 +110,8 @@ func (w *work) create(ctx context.Context, tpl *template.Template, hand *handove
 
 // probed looks at what was on the device before: nothing may bear the
 // account's name or uid, and the clock must be near ours. The surface is
-// stored with the grant before anything is changed.
-func (w *work) probed(ctx context.Context, env lang.Env, cn *connection, surface map[string]any, sent time.Time) error {
+// stored with the grant before anything is changed (keepFound).
+func (w *work) probed(env lang.Env, cn *connection, surface map[string]any, sent time.Time) error {
 	g := &w.c.Grant
 	var items []string
 	if g.Creates { // of what was there before an elevation its intents tell
@@ -130,19 +130,36 @@ func (w *work) probed(ctx context.Context, env lang.Env, cn *connection, surface
 		return fmt.Errorf("%s: %w", cn.Device, err)
 	}
 	env["grant"], env["device"] = grantEnv(g, skew), deviceEnv(&cn.Connection, skew)
-	receipt := &grant.Receipt{Device: cn.Device, Peer: w.exec.Peer, Before: items, Known: true}
-	receipt.Machine, _ = surface["machine"].(string)
-	c, err := w.e.change(ctx, g.ID, func(c *grant.Case) error {
+	w.found = &grant.Receipt{Device: cn.Device, Peer: w.exec.Peer, Before: items, Known: true}
+	w.found.Machine, _ = surface["machine"].(string)
+	return nil
+}
+
+// keepFound stores what was on the device before, and the intents that come first
+// with it.
+func (w *work) keepFound(ctx context.Context, intents ...grant.Change) error {
+	c, err := w.e.change(ctx, w.c.Grant.ID, func(c *grant.Case) error {
 		if err := c.Holds(w.fence); err != nil {
 			return err
 		}
-		c.Grant.Receipt = receipt
+		c.Grant.Receipt = w.found
+		c.Ran = &grant.Ran{Execution: w.exec, Changes: intents}
 		return nil
 	})
 	if err == nil {
-		w.c = c
+		w.c, w.found = c, nil
 	}
 	return err
+}
+
+// begin is asked before each batch that may change the device.
+func (w *work) begin(ctx context.Context) error {
+	if w.found != nil { // nothing was intended
+		if err := w.keepFound(ctx); err != nil {
+			return err
+		}
+	}
+	return w.lease(ctx)
 }
 
 // skewOf compares the device's clock with the interval in which it was read, and

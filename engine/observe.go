@@ -97,7 +97,14 @@ func (w *work) newRecorder(have []grant.Change) *recorder {
 
 // Intend stores changes before they are made.
 func (r *recorder) Intend(ctx context.Context, cs []executor.Change) error {
-	return r.put(ctx, cs)
+	if r.w.found == nil {
+		return r.put(ctx, cs)
+	}
+	rows, err := r.rows(cs)
+	if err != nil {
+		return err
+	}
+	return r.w.keepFound(ctx, rows...)
 }
 
 // Complete stores what became of them.
@@ -106,18 +113,26 @@ func (r *recorder) Complete(ctx context.Context, cs []executor.Change) error {
 }
 
 func (r *recorder) put(ctx context.Context, cs []executor.Change) error {
+	rows, err := r.rows(cs)
+	if err != nil {
+		return err
+	}
+	return r.w.e.Store.PutChanges(ctx, r.w.fence, r.w.c.Grant.ID, rows)
+}
+
+func (r *recorder) rows(cs []executor.Change) ([]grant.Change, error) {
 	rows := make([]grant.Change, 0, len(cs))
 	for _, c := range cs {
 		undo, err := json.Marshal(c.Undo)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		rows = append(rows, grant.Change{
 			Execution: r.w.exec.ID, Seq: r.base + c.Seq, Step: r.step + c.Step, Module: c.Module, Object: c.Object,
 			State: c.State, Before: c.Before, After: c.After, Undo: undo, Hold: c.Hold,
 		})
 	}
-	return r.w.e.Store.PutChanges(ctx, r.w.fence, r.w.c.Grant.ID, rows)
+	return rows, nil
 }
 
 // undone stores the end of recorded changes under their own numbers. A removal

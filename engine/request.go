@@ -241,14 +241,11 @@ func duration(cred *inventory.Credential, asked time.Duration) (time.Duration, e
 
 // alreadyHas gives the clear refusal early; the store enforces it in any case.
 func (e *Engine) alreadyHas(ctx context.Context, a Ask) error {
-	cs, err := e.Store.Cases(ctx, grant.Filter{Requester: a.Requester, Credential: a.Credential, States: openStates})
-	if err != nil {
-		return err
+	g, err := e.Store.Holding(ctx, a.Requester, a.Credential)
+	if err == nil && g != nil {
+		return denyExisting(*g)
 	}
-	if len(cs) > 0 {
-		return denyExisting(cs[0].Grant)
-	}
-	return nil
+	return err
 }
 
 // openStates are the states of grants that are not over.

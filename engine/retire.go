@@ -128,20 +128,20 @@ func (e *Engine) another(ctx context.Context, d Decision, was *connection, open 
 // the same identity: who comes back has its accounts with it. What cannot be taken
 // up does not keep the job from being done.
 func (w *work) recognise(ctx context.Context, peer transport.Peer) error {
-	gone, err := w.e.Store.Cases(ctx, grant.Filter{Device: w.c.Grant.Device, States: []string{string(grant.Gone)}, Limit: 1 << 20})
+	gone, err := w.e.Store.GoneOn(ctx, w.c.Grant.Device)
 	if err != nil {
 		return err
 	}
 	for i := range gone {
-		r := gone[i].Grant.Receipt
+		r := gone[i].Receipt
 		if r == nil || peer.Identity == "" || !strings.HasSuffix(r.Peer, " "+peer.Identity) {
 			continue
 		}
-		err := w.e.Store.Change(ctx, gone[i].Grant.ID, func(c *grant.Case) error {
+		err := w.e.Store.Change(ctx, gone[i].ID, func(c *grant.Case) error {
 			return c.Reopen(w.e.Now(), grant.Runner, "device "+c.Grant.Device+" answers again, with "+identity(peer))
 		})
 		if err != nil {
-			w.e.Log.Error("a grant of a device that is back is not taken up again", slog.String("grant", gone[i].Grant.ID), slog.Any("error", err))
+			w.e.Log.Error("a grant of a device that is back is not taken up again", slog.String("grant", gone[i].ID), slog.Any("error", err))
 		}
 	}
 	return nil

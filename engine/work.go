@@ -29,6 +29,8 @@ type work struct {
 	locked time.Time // when a removal had ended the access; zero: not yet
 	closed bool      // the log
 
+	found *grant.Receipt // what a creation found on the device, until it is stored
+
 	slow    func()  // is called when the device takes long to answer
 	contact contact // what was learned of the device
 }

@@ -108,6 +108,14 @@ func (l *lazyStore) Silences(ctx context.Context) ([]grant.Silence, error) {
 	return with(l, func(s *store.Store) ([]grant.Silence, error) { return s.Silences(ctx) })
 }
 
+func (l *lazyStore) Holding(ctx context.Context, requester, credential string) (*grant.Grant, error) {
+	return with(l, func(s *store.Store) (*grant.Grant, error) { return s.Holding(ctx, requester, credential) })
+}
+
+func (l *lazyStore) GoneOn(ctx context.Context, device string) ([]grant.Grant, error) {
+	return with(l, func(s *store.Store) ([]grant.Grant, error) { return s.GoneOn(ctx, device) })
+}
+
 func (l *lazyStore) Held(ctx context.Context, f grant.Fence) (bool, error) {
 	return with(l, func(s *store.Store) (bool, error) { return s.Held(ctx, f) })
 }

@@ -49,14 +49,17 @@ func (r *auditRow) link() (string, error) {
 }
 
 // appendAudit adds the events at the end of the chain.
-func appendAudit(ctx context.Context, tx *sql.Tx, events []grant.Event) error {
+func appendAudit(ctx context.Context, tx *txn, events []grant.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	var r auditRow
-	if err := tx.QueryRowContext(ctx, `SELECT seq, hash FROM audit_head WHERE one = 1`).Scan(&r.Seq, &r.hash); err != nil {
-		return err
+	if tx.head == nil {
+		tx.head = &auditRow{}
+		if err := tx.QueryRowContext(ctx, `SELECT seq, hash FROM audit_head WHERE one = 1`).Scan(&tx.head.Seq, &tx.head.hash); err != nil {
+			return err
+		}
 	}
+	r := *tx.head
 	for _, e := range events {
 		r = auditRow{Seq: r.Seq + 1, At: e.At.UnixMilli(), Actor: e.Actor, Action: e.Action, Grant: e.Grant, Detail: e.Detail, prev: r.hash}
 		var err error
@@ -71,13 +74,13 @@ func appendAudit(ctx context.Context, tx *sql.Tx, events []grant.Event) error {
 			}
 			detail = string(b)
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO audit (seq, at, actor, action, grant_id, detail, prev_hash, hash)
+		if err := tx.put(ctx, `INSERT INTO audit (seq, at, actor, action, grant_id, detail, prev_hash, hash)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, r.Seq, r.At, r.Actor, r.Action, r.Grant, detail, r.prev, r.hash); err != nil {
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, `UPDATE audit_head SET seq = $1, hash = $2 WHERE one = 1`, r.Seq, r.hash)
-	return err
+	tx.head = &r
+	return tx.put(ctx, `UPDATE audit_head SET seq = $1, hash = $2 WHERE one = 1`, r.Seq, r.hash)
 }
 
 const (
@@ -108,12 +111,12 @@ func scanEvent(r scanner) (grant.Event, error) {
 // first.
 func (s *Store) Audit(ctx context.Context, grantID string) ([]grant.Event, error) {
 	var events []grant.Event
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
 		q, args := auditAll, []any{}
 		if grantID != "" {
 			q, args = auditOf, []any{grantID}
 		}
-		rows, err := tx.QueryContext(ctx, q, args...)
+		rows, err := db.QueryContext(ctx, q, args...)
 		events, err = all(rows, err, scanEvent)
 		return err
 	})

@@ -52,8 +52,8 @@ func (s *Store) Backup(ctx context.Context, dir string) error {
 	}
 	defer func() { _ = logs.Close() }()
 	// Nobody writes while both views begin, and everybody may while they are copied.
-	err = s.main.writeTx(ctx, func(*sql.Tx) error {
-		return s.logs.writeTx(ctx, func(*sql.Tx) error {
+	err = s.main.writeTx(ctx, func(*txn) error {
+		return s.logs.writeTx(ctx, func(*txn) error {
 			return errors.Join(begin(ctx, main), begin(ctx, logs))
 		})
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"runner/engine/grant"
 )
@@ -47,31 +48,31 @@ func (s *Store) Create(ctx context.Context, c grant.Case, snaps []grant.Snapshot
 		return fmt.Errorf("store: create grant: %w", err)
 	}
 	n := normalCase(c)
-	err := s.main.ringTx(ctx, func(tx *sql.Tx) error {
-		if err := noConflict(ctx, tx, &n.Grant); err != nil {
+	err := s.main.groupTx(ctx, func(ctx context.Context, tx *txn) error {
+		if err := noConflict(ctx, tx.Tx, &n.Grant); err != nil {
 			return err
 		}
 		for i := range snaps {
 			p := &snaps[i]
-			if _, err := tx.ExecContext(ctx, insertSnapshot, p.Hash, p.Kind, p.Name, notNil(p.Body)); err != nil {
+			if err := tx.put(ctx, insertSnapshot, p.Hash, p.Kind, p.Name, notNil(p.Body)); err != nil {
 				return err
 			}
 		}
-		if err := pinned(ctx, tx, &n.Grant.Plan); err != nil {
+		if err := pinned(ctx, tx.Tx, &n.Grant.Plan, snaps); err != nil {
 			return err
 		}
 		args, err := grantArgs(&n.Grant)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, insertGrant, args...); err != nil {
+		if err := tx.put(ctx, insertGrant, args...); err != nil {
 			return err
 		}
 		if err := saveJobs(ctx, tx, nil, n.Jobs); err != nil {
 			return err
 		}
 		if c.Opens != nil {
-			if _, err := tx.ExecContext(ctx, insertSession, sessionArgs(c.Opens)...); err != nil {
+			if err := tx.put(ctx, insertSession, sessionArgs(c.Opens)...); err != nil {
 				return err
 			}
 		}
@@ -88,10 +89,10 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-// pinned makes sure that the templates of a plan are stored.
-func pinned(ctx context.Context, tx *sql.Tx, p *grant.Plan) error {
+// pinned makes sure that the templates of a plan are stored, or about to be.
+func pinned(ctx context.Context, tx *sql.Tx, p *grant.Plan, snaps []grant.Snapshot) error {
 	for _, hash := range []string{p.Forward, p.Removal} {
-		if hash == "" {
+		if hash == "" || slices.ContainsFunc(snaps, func(s grant.Snapshot) bool { return s.Hash == hash }) {
 			continue
 		}
 		if _, err := scanSnapshot(tx.QueryRowContext(ctx, snapshotByID, hash)); err != nil {
@@ -139,7 +140,7 @@ func noConflict(ctx context.Context, tx *sql.Tx, g *grant.Grant) error {
 
 // saveJobs writes the jobs that differ from was, whose ids is starts with.
 // Those that stop running come first: the indexes allow one at a time.
-func saveJobs(ctx context.Context, tx *sql.Tx, was, is []grant.Job) error {
+func saveJobs(ctx context.Context, tx *txn, was, is []grant.Job) error {
 	for _, running := range []bool{false, true} {
 		for i := range is {
 			if (is[i].State == grant.Running) != running || i < len(was) && is[i] == was[i] {
@@ -152,9 +153,9 @@ func saveJobs(ctx context.Context, tx *sql.Tx, was, is []grant.Job) error {
 			if err := mayLogIn(ctx, tx, &is[i]); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, q, jobArgs(&is[i], i)...)
+			err := tx.putThen(ctx, func(_ int64, err error) error { return busyOr(err, is[i].State) }, q, jobArgs(&is[i], i)...)
 			if err != nil {
-				return busyOr(err, is[i].State)
+				return err
 			}
 		}
 	}
@@ -163,9 +164,12 @@ func saveJobs(ctx context.Context, tx *sql.Tx, was, is []grant.Job) error {
 
 // mayLogIn returns grant.ErrBusy when a running job would be one more than may
 // log in by its credential at once.
-func mayLogIn(ctx context.Context, tx *sql.Tx, j *grant.Job) error {
+func mayLogIn(ctx context.Context, tx *txn, j *grant.Job) error {
 	if j.State != grant.Running || j.LoginLimit <= 0 {
 		return nil
+	}
+	if err := tx.flush(ctx); err != nil {
+		return err
 	}
 	switch n, err := scanInt(tx.QueryRowContext(ctx, runningAs, j.Login, j.ID)); {
 	case err != nil:
@@ -189,12 +193,14 @@ func busyOr(err error, s grant.JobState) error {
 // returns grant.ErrNotFound or *grant.AmbiguousError.
 func (s *Store) Case(ctx context.Context, idOrPrefix string) (grant.Case, error) {
 	var c grant.Case
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		id, err := resolve(ctx, tx, "grants", idOrPrefix)
-		if err != nil {
+	err := s.main.readTx(ctx, func(tx *sql.Tx) (err error) {
+		if c, err = loadCase(ctx, tx, idOrPrefix); !errors.Is(err, grant.ErrNotFound) {
 			return err
 		}
-		c, err = loadCase(ctx, tx, id)
+		id, err := resolve(ctx, tx, "grants", idOrPrefix)
+		if err == nil {
+			c, err = loadCase(ctx, tx, id)
+		}
 		return err
 	})
 	return c, s.main.explain("grant "+idOrPrefix, err)
@@ -225,8 +231,8 @@ func loadCase(ctx context.Context, tx *sql.Tx, id string) (c grant.Case, err err
 func (s *Store) Change(ctx context.Context, grantID string, fn func(*grant.Case) error) error {
 	var theirs error
 	var was, is grant.Case
-	err := s.main.ringTx(ctx, func(tx *sql.Tx) (err error) {
-		if was, err = loadCase(ctx, tx, grantID); err != nil {
+	err := s.main.groupTx(ctx, func(ctx context.Context, tx *txn) (err error) {
+		if was, err = loadCase(ctx, tx.Tx, grantID); err != nil {
 			return err
 		}
 		is = normalCase(was)
@@ -242,15 +248,13 @@ func (s *Store) Change(ctx context.Context, grantID string, fn func(*grant.Case)
 }
 
 // saveCase writes what is different.
-func saveCase(ctx context.Context, tx *sql.Tx, was, is *grant.Case) error {
+func saveCase(ctx context.Context, tx *txn, was, is *grant.Case) error {
 	jobs, err := checkChange(was, is)
 	if err != nil {
 		return err
 	}
-	if is.Ran != nil {
-		if err := saveRan(ctx, tx, is); err != nil {
-			return err
-		}
+	if err := checkRan(is); err != nil {
+		return err
 	}
 	next := normalCase(grant.Case{Grant: is.Grant, Jobs: jobs})
 	if !reflect.DeepEqual(was.Grant, next.Grant) {
@@ -261,19 +265,24 @@ func saveCase(ctx context.Context, tx *sql.Tx, was, is *grant.Case) error {
 	if err := saveJobs(ctx, tx, was.Jobs, next.Jobs); err != nil {
 		return err
 	}
+	if is.Ran != nil {
+		if err := saveRan(ctx, tx, is); err != nil {
+			return err
+		}
+	}
 	next.Events = normalEvents(is)
 	*is = next
 	return appendAudit(ctx, tx, is.Events)
 }
 
-func saveGrant(ctx context.Context, tx *sql.Tx, was, is *grant.Grant) error {
+func saveGrant(ctx context.Context, tx *txn, was, is *grant.Grant) error {
 	if keysOf(was) != keysOf(is) {
-		if err := noConflict(ctx, tx, is); err != nil {
+		if err := noConflict(ctx, tx.Tx, is); err != nil {
 			return err
 		}
 	}
 	if was.Plan.Forward != is.Plan.Forward || was.Plan.Removal != is.Plan.Removal {
-		if err := pinned(ctx, tx, &is.Plan); err != nil {
+		if err := pinned(ctx, tx.Tx, &is.Plan, nil); err != nil {
 			return err
 		}
 	}
@@ -281,8 +290,7 @@ func saveGrant(ctx context.Context, tx *sql.Tx, was, is *grant.Grant) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, updateGrant, args...)
-	return err
+	return tx.put(ctx, updateGrant, args...)
 }
 
 // keys is what the unique indexes look at.
@@ -300,8 +308,8 @@ func keysOf(g *grant.Grant) keys {
 // that no longer has the hash is an error.
 func (s *Store) Snapshot(ctx context.Context, hash string) (grant.Snapshot, error) {
 	var p grant.Snapshot
-	err := s.main.readTx(ctx, func(tx *sql.Tx) (err error) {
-		p, err = scanSnapshot(tx.QueryRowContext(ctx, snapshotByID, hash))
+	err := s.main.readOne(ctx, func(db *sql.DB) (err error) {
+		p, err = scanSnapshot(db.QueryRowContext(ctx, snapshotByID, hash))
 		if isNone(err) {
 			return grant.ErrNotFound
 		}

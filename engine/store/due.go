@@ -33,8 +33,8 @@ func (s *Store) Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error) 
 		q, args = readyOn, append([]any{w.Device}, args...)
 	}
 	var list []grant.Ready
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, q, args...)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, q, args...)
 		list, err = all(rows, err, scanReady)
 		return err
 	})
@@ -69,8 +69,8 @@ func (s *Store) NextDue(ctx context.Context, after time.Time) (time.Time, bool, 
 // due.
 func (s *Store) Running(ctx context.Context) ([]grant.Job, error) {
 	var jobs []grant.Job
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, runningJobs)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, runningJobs)
 		jobs, err = all(rows, err, scanJob)
 		return err
 	})

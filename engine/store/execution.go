@@ -73,8 +73,8 @@ func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Executi
 	if err := s.outlived(f); err != nil {
 		return err
 	}
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
-		grantID, err := held(ctx, tx, f)
+	err := s.main.groupTx(ctx, func(ctx context.Context, tx *txn) error {
+		grantID, err := held(ctx, tx.Tx, f)
 		if err != nil {
 			return err
 		}
@@ -82,35 +82,35 @@ func (s *Store) PutExecution(ctx context.Context, f grant.Fence, e grant.Executi
 			return err
 		}
 		return saveExecution(ctx, tx, &e, steps)
-	})
+	}, quiet)
 	return s.main.explain("put execution "+e.ID, err)
 }
 
-func saveExecution(ctx context.Context, tx *sql.Tx, e *grant.Execution, steps []grant.StepResult) error {
-	res, err := tx.ExecContext(ctx, putExecution, executionArgs(e)...)
-	if isForeignKey(err) {
-		return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
-	}
-	if err != nil {
-		return err
-	}
-	switch n, err := res.RowsAffected(); {
-	case err != nil:
-		return err
-	case n == 0:
-		return errOthers
-	}
-	for _, step := range steps {
-		step = normalStep(step)
-		if _, err := tx.ExecContext(ctx, putStep, stepArgs(e.ID, &step)...); err != nil {
-			return err
+func saveExecution(ctx context.Context, tx *txn, e *grant.Execution, steps []grant.StepResult) error {
+	err := tx.putThen(ctx, func(rows int64, err error) error {
+		switch {
+		case isForeignKey(err):
+			return fmt.Errorf("its job or grant: %w", grant.ErrNotFound)
+		case err == nil && rows == 0:
+			return errOthers
 		}
+		return err
+	}, putExecution, executionArgs(e)...)
+	for _, step := range steps {
+		if err != nil {
+			break
+		}
+		step = normalStep(step)
+		err = tx.put(ctx, putStep, stepArgs(e.ID, &step)...)
 	}
-	return nil
+	return err
 }
 
 // checkRan refuses what an execution of another grant wrote.
 func checkRan(c *grant.Case) error {
+	if c.Ran == nil {
+		return nil
+	}
 	e := &c.Ran.Execution
 	if e.GrantID != c.Grant.ID || c.Job(e.JobID) == nil {
 		return fmt.Errorf("%w: %s of grant %q, not of grant %s", errUnfenced, e.JobID, e.GrantID, c.Grant.ID)
@@ -120,10 +120,7 @@ func checkRan(c *grant.Case) error {
 
 // saveRan stores what an execution wrote together with the change of its grant,
 // whose function has looked at the fence.
-func saveRan(ctx context.Context, tx *sql.Tx, c *grant.Case) error {
-	if err := checkRan(c); err != nil {
-		return err
-	}
+func saveRan(ctx context.Context, tx *txn, c *grant.Case) error {
 	e := normalExecution(c.Ran.Execution)
 	if err := saveExecution(ctx, tx, &e, c.Ran.Steps); err != nil {
 		return err
@@ -155,8 +152,8 @@ func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, c
 	if err := s.outlived(f); err != nil {
 		return err
 	}
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
-		of, err := held(ctx, tx, f)
+	err := s.main.groupTx(ctx, func(ctx context.Context, tx *txn) error {
+		of, err := held(ctx, tx.Tx, f)
 		if err != nil {
 			return err
 		}
@@ -164,28 +161,31 @@ func (s *Store) PutChanges(ctx context.Context, f grant.Fence, grantID string, c
 			return err
 		}
 		return saveChanges(ctx, tx, grantID, cs, of != "")
-	})
+	}, quiet)
 	return s.main.explain("put changes of "+grantID, err)
 }
 
 // saveChanges stores changes; holds says whether what others may want as well is
 // counted.
-func saveChanges(ctx context.Context, tx *sql.Tx, grantID string, cs []grant.Change, holds bool) (err error) {
+func saveChanges(ctx context.Context, tx *txn, grantID string, cs []grant.Change, holds bool) (err error) {
 	device := ""
 	for i := range cs {
 		c := normalChange(cs[i])
-		if _, err := tx.ExecContext(ctx, putChange, changeArgs(grantID, &c)...); err != nil {
+		if err := tx.put(ctx, putChange, changeArgs(grantID, &c)...); err != nil {
 			return err
 		}
 		if !cs[i].Hold || !holds {
 			continue
+		}
+		if err := tx.ready(ctx); err != nil { // it looks at what was written, and writes directly
+			return err
 		}
 		if device == "" {
 			if device, err = scanText(tx.QueryRowContext(ctx, deviceOf, grantID)); err != nil {
 				return err
 			}
 		}
-		if err := hold(ctx, tx, device, grantID, &c); err != nil {
+		if err := hold(ctx, tx.Tx, device, grantID, &c); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,7 @@ func LookUps() map[string]string {
 		"how many end": countEnding, "how many expired": countExpired, "how many are blocked": countBlocked,
 		"next due": nextReady, "running": runningJobs, "case": grantByID, "jobs of a case": jobsOfGrant,
 		"grant prefix": idsFrom("grants"), "job prefix": idsFrom("jobs"), "execution prefix": idsFrom("executions"),
-		"same requester": sameUser, "same account": sameAccount, "same uid": sameUID, "fence": heldJob, "snapshot": snapshotByID,
+		"same requester": sameUser, "same account": sameAccount, "same uid": sameUID, "fence": heldJob, "fence and end": heldFor, "held grant": heldGrant, "gone with a device": goneOn, "any hold": anyHold, "snapshot": snapshotByID,
 		"node runs": nodeRuns, "rested uid": restedUID, "used uids": usedUIDs, "cases": cases, "cases of a requester": perRequester,
 		"cases of a device": perDevice, "cases in a state": perState, "executions": executions, "executions of a grant": ofGrant, "jobs of a grant": jobs,
 		"open jobs": openJobs, "finished jobs": finished, "waiting jobs": waiting, "audit of a grant": auditOf,
@@ -57,7 +57,7 @@ func LogLookUps() map[string]string {
 
 // BareTx is the least that a durable transaction can do.
 func (s *Store) BareTx(ctx context.Context, n int) error {
-	return s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	return s.main.writeTx(ctx, func(tx *txn) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO marks (what, at) VALUES ('bare', $1) ON CONFLICT (what) DO UPDATE SET at = excluded.at`, n)
 		return err
 	})
@@ -150,3 +150,13 @@ func OldRunner(ctx context.Context, path string, version int64, rows ...string) 
 	}
 	return errors.Join(err, db.Close())
 }
+
+// Line is how many changes wait for the transaction that comes next.
+func (s *Store) Line() int {
+	s.main.group.mu.Lock()
+	defer s.main.group.mu.Unlock()
+	return len(s.main.group.line)
+}
+
+// RawRead gives tests the connections that read runner.db.
+func (s *Store) RawRead() *sql.DB { return s.main.read }

@@ -170,6 +170,38 @@ func (s *Store) Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error)
 	return cases, s.main.explain("grants", err)
 }
 
+const (
+	heldGrant = `SELECT ` + grantColumns + ` FROM grants WHERE requester = $1 AND credential = $2 AND ` + open + ` AND origin = ''`
+	goneOn    = `SELECT ` + grantColumns + ` FROM grants WHERE device = $1 AND state = 'gone' ORDER BY id`
+)
+
+// Holding returns the grant of a credential that a requester has and that has not
+// ended; nil: none.
+func (s *Store) Holding(ctx context.Context, requester, credential string) (held *grant.Grant, err error) {
+	err = s.main.readOne(ctx, func(db *sql.DB) error {
+		g, err := scanGrant(db.QueryRowContext(ctx, heldGrant, valid(requester), valid(credential)))
+		switch {
+		case isNone(err):
+			held = nil
+			return nil
+		case err == nil:
+			held = &g
+		}
+		return err
+	})
+	return held, s.main.explain("grant of "+requester, err)
+}
+
+// GoneOn returns the grants that were given up with their device, by id.
+func (s *Store) GoneOn(ctx context.Context, device string) (list []grant.Grant, err error) {
+	err = s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, goneOn, device)
+		list, err = all(rows, err, scanGrant)
+		return err
+	})
+	return list, s.main.explain("grants that went with "+device, err)
+}
+
 // Job returns the job with this id or unique prefix of an id,
 // grant.ErrNotFound or *grant.AmbiguousError.
 func (s *Store) Job(ctx context.Context, idOrPrefix string) (grant.Job, error) {
@@ -229,9 +261,9 @@ func (s *Store) Execution(ctx context.Context, idOrPrefix string) (grant.Executi
 // those of their jobs; the outcome "running" stands for those without one.
 func (s *Store) Executions(ctx context.Context, f grant.Filter) ([]grant.Execution, error) {
 	var list []grant.Execution
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
 		q, args := executionsQuery(f)
-		rows, err := tx.QueryContext(ctx, q, args...)
+		rows, err := db.QueryContext(ctx, q, args...)
 		list, err = all(rows, err, scanExecution)
 		return err
 	})
@@ -241,8 +273,8 @@ func (s *Store) Executions(ctx context.Context, f grant.Filter) ([]grant.Executi
 // Steps returns the step results of an execution, by number.
 func (s *Store) Steps(ctx context.Context, execution string) ([]grant.StepResult, error) {
 	var steps []grant.StepResult
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT `+stepColumns+` FROM steps WHERE execution = $1 ORDER BY n`, execution)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, `SELECT `+stepColumns+` FROM steps WHERE execution = $1 ORDER BY n`, execution)
 		steps, err = all(rows, err, scanStep)
 		return err
 	})
@@ -252,8 +284,8 @@ func (s *Store) Steps(ctx context.Context, execution string) ([]grant.StepResult
 // Changes returns what a grant changed, in ascending order of Seq.
 func (s *Store) Changes(ctx context.Context, grantID string) ([]grant.Change, error) {
 	var list []grant.Change
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT `+changeColumns+` FROM changes WHERE grant_id = $1 ORDER BY seq`, grantID)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, `SELECT `+changeColumns+` FROM changes WHERE grant_id = $1 ORDER BY seq`, grantID)
 		list, err = all(rows, err, scanChange)
 		return err
 	})

@@ -21,7 +21,7 @@ const (
 // Ignore keeps i in place of what was kept of its object, with an audit row.
 func (s *Store) Ignore(ctx context.Context, i grant.Ignored) error {
 	i = normalIgnored(i)
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		if _, err := tx.ExecContext(ctx, putIgnored, i.Device, i.Object, i.Mark, i.Actor, i.Reason, i.At.UnixMilli(), i.Until.UnixMilli()); err != nil {
 			return err
 		}
@@ -46,8 +46,8 @@ func normalIgnored(i grant.Ignored) grant.Ignored {
 // Ignored returns what is ignored on a device, also what was until some time ago.
 func (s *Store) Ignored(ctx context.Context, device string) ([]grant.Ignored, error) {
 	var list []grant.Ignored
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, ignoredOn, device)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, ignoredOn, device)
 		list, err = all(rows, err, scanIgnored)
 		return err
 	})
@@ -62,8 +62,8 @@ func scanIgnored(r scanner) (i grant.Ignored, err error) {
 // the time at which they were made. "" says that there is none.
 func (s *Store) Newest(ctx context.Context) (string, error) {
 	var id string
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, newestID).Scan(&id)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		err := db.QueryRowContext(ctx, newestID).Scan(&id)
 		if isNone(err) {
 			return nil
 		}

@@ -15,6 +15,7 @@ const (
 	takeHold  = `INSERT INTO holds (device, object, grant_id, before, after) VALUES ($1, $2, $3, $4, $5)`
 	newBefore = `UPDATE holds SET before = $3, after = '' WHERE device = $1 AND object = $2`
 	newAfter  = `UPDATE holds SET after = $3 WHERE device = $1 AND object = $2`
+	anyHold   = `SELECT 1 FROM holds WHERE grant_id = $1 LIMIT 1`
 	holdsOf   = `SELECT device, object, before, after FROM holds WHERE grant_id = $1 ORDER BY object`
 	// Who is being created or active needs the object; who is ending does not.
 	holders = `SELECT h.grant_id FROM holds h, grants g WHERE h.device = $1 AND h.object = $2 AND h.grant_id <> $3
@@ -103,7 +104,18 @@ func joinHold(h grant.Hold, first bool, found string) grant.Hold {
 // Holds returns the objects that a grant holds, by their names.
 func (s *Store) Holds(ctx context.Context, grantID string) ([]grant.Hold, error) {
 	var list []grant.Hold
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
+	none := false
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		_, err := scanInt(db.QueryRowContext(ctx, anyHold, grantID))
+		if none = isNone(err); none {
+			return nil
+		}
+		return err
+	})
+	if none || err != nil {
+		return nil, s.main.explain("holds of "+grantID, err)
+	}
+	err = s.main.readTx(ctx, func(tx *sql.Tx) error {
 		var device string
 		rows, err := tx.QueryContext(ctx, holdsOf, grantID)
 		list, err = all(rows, err, func(r scanner) (h grant.Hold, err error) {

@@ -89,7 +89,7 @@ func (h *home) check(ctx context.Context, tx *sql.Tx) error {
 		}
 	}
 	if why != "" {
-		if _, err := takeBack(ctx, tx, h.now(), why); err != nil {
+		if _, err := takeBack(ctx, &txn{Tx: tx}, h.now(), why); err != nil {
 			return fmt.Errorf("the database was put back to an earlier state (%s): %w", why, err)
 		}
 	}

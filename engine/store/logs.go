@@ -32,10 +32,10 @@ const (
 // Chunks without data are left out. Logs survive the death of the process, the
 // latest ones not always the machine's.
 func (s *Store) AppendLog(ctx context.Context, chunks []grant.Chunk) error {
-	err := s.logs.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.logs.writeTx(ctx, func(tx *txn) error {
 		ends := map[string]int64{}
 		for i := range chunks {
-			if err := appendChunk(ctx, tx, ends, &chunks[i]); err != nil {
+			if err := appendChunk(ctx, tx.Tx, ends, &chunks[i]); err != nil {
 				return err
 			}
 		}
@@ -86,8 +86,8 @@ func overlap(c *grant.Chunk, end int64) error {
 // the log has no more, yet.
 func (s *Store) ReadLog(ctx context.Context, execution string, from int64, limit int) ([]grant.Chunk, error) {
 	var chunks []grant.Chunk
-	err := s.logs.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, readChunks, execution, from, limited(limit))
+	err := s.logs.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, readChunks, execution, from, limited(limit))
 		chunks, err = all(rows, err, scanChunk)
 		return err
 	})
@@ -112,7 +112,7 @@ func cutFront(chunks []grant.Chunk, from int64) []grant.Chunk {
 func (s *Store) DropLog(ctx context.Context, execution string, from, to int64) error {
 	for {
 		var n int64
-		err := s.logs.writeTx(ctx, func(tx *sql.Tx) error {
+		err := s.logs.writeTx(ctx, func(tx *txn) error {
 			res, err := tx.ExecContext(ctx, dropChunks, execution, from, to, dropBatch)
 			if err == nil {
 				n, err = res.RowsAffected()
@@ -131,8 +131,8 @@ func (s *Store) DropLog(ctx context.Context, execution string, from, to int64) e
 // LogSize returns how many bytes of an execution's log are stored and the
 // offset at which it ends.
 func (s *Store) LogSize(ctx context.Context, execution string) (stored, end int64, err error) {
-	err = s.logs.readTx(ctx, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, logSize, execution).Scan(&stored, &end)
+	err = s.logs.readOne(ctx, func(db *sql.DB) error {
+		return db.QueryRowContext(ctx, logSize, execution).Scan(&stored, &end)
 	})
 	return stored, end, s.logs.explain("size of the log of "+execution, err)
 }

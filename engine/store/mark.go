@@ -9,7 +9,7 @@ import (
 // Mark notes that something was done at a time, for example "served" or
 // "swept". An earlier time than the one noted changes nothing.
 func (s *Store) Mark(ctx context.Context, what string, at time.Time) error {
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		_, err := tx.ExecContext(ctx, setMark, what, at.UnixMilli())
 		return err
 	})
@@ -19,9 +19,9 @@ func (s *Store) Mark(ctx context.Context, what string, at time.Time) error {
 // Marked returns when something was done last; the zero time means never.
 func (s *Store) Marked(ctx context.Context, what string) (time.Time, error) {
 	var at time.Time
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
 		at = time.Time{}
-		err := tx.QueryRowContext(ctx, `SELECT at FROM marks WHERE what = $1`, what).Scan(msTime{&at})
+		err := db.QueryRowContext(ctx, `SELECT at FROM marks WHERE what = $1`, what).Scan(msTime{&at})
 		if isNone(err) {
 			return nil
 		}

@@ -189,7 +189,7 @@ func (m *Memory) save(was, is *grant.Case) error {
 	if err != nil {
 		return err
 	}
-	if err := m.checkRan(is); err != nil {
+	if err := checkRan(is); err != nil {
 		return err
 	}
 	if keysOf(&was.Grant) != keysOf(&is.Grant) {
@@ -204,8 +204,9 @@ func (m *Memory) save(was, is *grant.Case) error {
 		return err
 	}
 	if is.Ran != nil {
-		m.saveExecution(&is.Ran.Execution, is.Ran.Steps)
-		m.saveChanges(is.Grant.ID, is.Ran.Changes, true)
+		if err := m.saveRan(is); err != nil {
+			return err
+		}
 	}
 	m.cases[is.Grant.ID] = normalCase(grant.Case{Grant: is.Grant, Jobs: jobs})
 	events := normalEvents(is)

@@ -67,6 +67,38 @@ func (m *Memory) Cases(ctx context.Context, f grant.Filter) ([]grant.Case, error
 	return first(list, limited(f.Limit)), nil
 }
 
+// Holding does what [Store.Holding] does.
+func (m *Memory) Holding(ctx context.Context, requester, credential string) (*grant.Grant, error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	for id := range m.cases {
+		g := m.cases[id].Grant
+		if g.Requester == requester && g.Credential == credential && g.Origin == "" && !g.State.Final() {
+			g = normalGrant(g)
+			return &g, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // documented
+}
+
+// GoneOn does what [Store.GoneOn] does.
+func (m *Memory) GoneOn(ctx context.Context, device string) (list []grant.Grant, err error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	for _, id := range slices.Sorted(maps.Keys(m.cases)) {
+		if g := m.cases[id].Grant; g.Device == device && g.State == grant.Gone {
+			list = append(list, normalGrant(g))
+		}
+	}
+	return list, nil
+}
+
 // Jobs does what [Store.Jobs] does.
 func (m *Memory) Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, error) {
 	leave, err := m.enter(ctx)

@@ -191,7 +191,7 @@ func (h *history) create() {
 func (h *history) change() {
 	id, i, to := h.grantID(), h.pick("job", 3), pickOf(h, "to", grant.Waiting, grant.Running, grant.Running, grant.Paused, grant.Done, grant.JobCancelled)
 	node, when, what := pickOf(h, "node", "n-1", "n-2", ""), at(h.pick("due", 6)), h.pick("change", 6)
-	state := pickOf(h, "state", grant.Active, grant.Ending, grant.Removed)
+	state := pickOf(h, "state", grant.Active, grant.Ending, grant.Removed, grant.Gone)
 	ran := h.ran(id)
 	h.both(func(s ledger) (any, error) {
 		return nil, s.Change(h.ctx, id, func(c *grant.Case) error {
@@ -287,6 +287,8 @@ func (h *history) look() {
 	h.both(func(s ledger) (any, error) { return s.Scans(h.ctx, limit == 2) })
 	fence := h.fence()
 	h.both(func(s ledger) (any, error) { return s.Held(h.ctx, fence) })
+	h.both(func(s ledger) (any, error) { return s.Holding(h.ctx, "ann", "admin") })
+	h.both(func(s ledger) (any, error) { v, err := s.GoneOn(h.ctx, device); return some(v), err })
 	h.both(func(s ledger) (any, error) {
 		next, is, err := s.NextDue(h.ctx, now)
 		return fmt.Sprint(next, is), err

@@ -53,7 +53,7 @@ func (s *Store) Join(ctx context.Context, name string) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: join: %w", err)
 	}
-	err = s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err = s.main.writeTx(ctx, func(tx *txn) error {
 		_, err := tx.ExecContext(ctx, insertNode, n.id, name, now.UnixMilli())
 		return err
 	})
@@ -122,7 +122,7 @@ func (n *Node) Leave() error {
 
 // removeNode deletes a node's row unless it has running jobs (grant.ErrBusy).
 func (s *Store) removeNode(ctx context.Context, id string) error {
-	return s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	return s.main.writeTx(ctx, func(tx *txn) error {
 		switch runs, err := scanInt(tx.QueryRowContext(ctx, nodeRuns, id)); {
 		case err != nil:
 			return err
@@ -167,8 +167,8 @@ func (s *Store) Dead(ctx context.Context) ([]string, error) {
 }
 
 func (s *Store) nodeIDs(ctx context.Context) (ids []string, err error) {
-	err = s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, knownNodes)
+	err = s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, knownNodes)
 		ids, err = all(rows, err, scanText)
 		return err
 	})
@@ -176,8 +176,8 @@ func (s *Store) nodeIDs(ctx context.Context) (ids []string, err error) {
 }
 
 func (s *Store) stillKnown(ctx context.Context, id string) (known bool, err error) {
-	err = s.main.readTx(ctx, func(tx *sql.Tx) error {
-		n, err := scanInt(tx.QueryRowContext(ctx, isKnown, id))
+	err = s.main.readOne(ctx, func(db *sql.DB) error {
+		n, err := scanInt(db.QueryRowContext(ctx, isKnown, id))
 		known = n > 0
 		return err
 	})

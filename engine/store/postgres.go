@@ -92,7 +92,7 @@ func (p Postgres) pools(cfg *pgx.ConnConfig) *Store {
 // openFiles returns one of the two parts of the store. Nothing is connected yet.
 func openFiles(cfg *pgx.ConnConfig, schema string, lock int64) file {
 	return file{
-		path: place(cfg), shared: true, lock: lock,
+		path: place(cfg), shared: true, lock: lock, group: &group{},
 		write: openPool(cfg, schema, 1), // more would only wait for each other
 		read:  openPool(cfg, schema, readers),
 	}

@@ -74,7 +74,7 @@ func (c *preparing) get(ctx context.Context, query string) (*prepared, error) {
 		return p, nil
 	}
 	verb, _, _ := strings.Cut(query, " ")
-	if len(c.kept) >= maxPrepared || verb != "SELECT" && verb != "INSERT" && verb != "UPDATE" && verb != "DELETE" {
+	if len(c.kept) >= maxPrepared || verb != "SELECT" && verb != "INSERT" && verb != "UPDATE" && verb != "DELETE" && verb != "SAVEPOINT" && verb != "RELEASE" {
 		return nil, nil //nolint:nilnil // documented
 	}
 	s, err := c.PrepareContext(ctx, query)

@@ -13,9 +13,9 @@ const (
 // Proof returns what was sealed with the key of this store when it was first used,
 // or nil: who cannot open it has another key.
 func (s *Store) Proof(ctx context.Context) (sealed []byte, err error) {
-	err = s.main.readTx(ctx, func(tx *sql.Tx) error {
+	err = s.main.readOne(ctx, func(db *sql.DB) error {
 		sealed = nil
-		if err := tx.QueryRowContext(ctx, readProof).Scan(&sealed); !isNone(err) {
+		if err := db.QueryRowContext(ctx, readProof).Scan(&sealed); !isNone(err) {
 			return err
 		}
 		return nil
@@ -25,7 +25,7 @@ func (s *Store) Proof(ctx context.Context) (sealed []byte, err error) {
 
 // KeepProof keeps sealed unless there is such a proof, and returns the one that counts.
 func (s *Store) KeepProof(ctx context.Context, sealed []byte) (kept []byte, err error) {
-	err = s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err = s.main.writeTx(ctx, func(tx *txn) error {
 		if _, err := tx.ExecContext(ctx, keepProof, sealed); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"maps"
 	"slices"
 	"strconv"
@@ -23,7 +22,7 @@ const (
 // more, and creations that may have gone on since are removed ([grant.Case.Restored]).
 // why is for the audit. It returns how many grants that was about.
 func (s *Store) Restored(ctx context.Context, now time.Time, why string) (n int, err error) {
-	err = s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err = s.main.writeTx(ctx, func(tx *txn) error {
 		n, err = takeBack(ctx, tx, now, why)
 		return err
 	})
@@ -31,14 +30,14 @@ func (s *Store) Restored(ctx context.Context, now time.Time, why string) (n int,
 }
 
 // takeBack does what Restored says.
-func takeBack(ctx context.Context, tx *sql.Tx, now time.Time, why string) (int, error) {
+func takeBack(ctx context.Context, tx *txn, now time.Time, why string) (int, error) {
 	rows, err := tx.QueryContext(ctx, uncertain)
 	ids, err := all(rows, err, scanText)
 	if err != nil {
 		return 0, err
 	}
 	for _, id := range ids {
-		was, err := loadCase(ctx, tx, id)
+		was, err := loadCase(ctx, tx.Tx, id)
 		if err != nil {
 			return 0, err
 		}

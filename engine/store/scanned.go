@@ -31,7 +31,7 @@ const (
 func (s *Store) BeginScan(ctx context.Context, device string, was, now time.Time) (bool, error) {
 	var n int64
 	b := grant.Scanned{Device: device}.Begin(now)
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		tried := int64(-1) // no time: then there must be no row
 		if !was.IsZero() {
 			tried = was.UnixMilli()
@@ -48,7 +48,7 @@ func (s *Store) BeginScan(ctx context.Context, device string, was, now time.Time
 // PutScan keeps what a scan came to. After one that did not work, what was found
 // before stays; a scan that began before the latest one changes nothing.
 func (s *Store) PutScan(ctx context.Context, n grant.Scanned) error {
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		was, err := scanScanned(tx.QueryRowContext(ctx, scannedOne, n.Device))
 		if err != nil && !isNone(err) {
 			return err
@@ -118,8 +118,8 @@ func (s *Store) Scans(ctx context.Context, found bool) ([]grant.Scanned, error) 
 		q = scansFound
 	}
 	var list []grant.Scanned
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, q)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, q)
 		list, err = all(rows, err, scanScanned)
 		return err
 	})
@@ -128,7 +128,7 @@ func (s *Store) Scans(ctx context.Context, found bool) ([]grant.Scanned, error) 
 
 // DropScan forgets what was found on a device that there is no more.
 func (s *Store) DropScan(ctx context.Context, device string) error {
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		_, err := tx.ExecContext(ctx, dropScan, device)
 		return err
 	})

@@ -81,9 +81,9 @@ func (s *Store) Session(ctx context.Context, idOrPrefix string) (grant.Session, 
 // Sessions returns sessions, newest first. States of f are open and ended; its
 // Job and Outcome do not count.
 func (s *Store) Sessions(ctx context.Context, f grant.Filter) (list []grant.Session, err error) {
-	err = s.main.readTx(ctx, func(tx *sql.Tx) error {
+	err = s.main.readOne(ctx, func(db *sql.DB) error {
 		q, args := sessionsQuery(f)
-		rows, err := tx.QueryContext(ctx, q, args...)
+		rows, err := db.QueryContext(ctx, q, args...)
 		list, err = all(rows, err, scanSession)
 		return err
 	})
@@ -95,7 +95,7 @@ func (s *Store) Sessions(ctx context.Context, f grant.Filter) (list []grant.Sess
 // transaction. An error of fn is returned as it is and nothing is stored.
 func (s *Store) ChangeSession(ctx context.Context, id string, fn func(*grant.Session) error) error {
 	var theirs error
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		n, err := scanSession(tx.QueryRowContext(ctx, sessionByID, id))
 		if isNone(err) {
 			return grant.ErrNotFound

@@ -23,7 +23,7 @@ const (
 // in peace. jitter is in [0,1).
 func (s *Store) Missed(ctx context.Context, device, why string, now time.Time, jitter float64) (grant.Silence, error) {
 	var is grant.Silence
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		was, err := scanSilence(tx.QueryRowContext(ctx, silenceOf, device))
 		if err != nil && !isNone(err) {
 			return err
@@ -39,8 +39,8 @@ func (s *Store) Missed(ctx context.Context, device, why string, now time.Time, j
 // writes only when it had not.
 func (s *Store) Answered(ctx context.Context, device string, now time.Time) error {
 	silent := false
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		_, err := scanSilence(tx.QueryRowContext(ctx, silenceOf, device))
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		_, err := scanSilence(db.QueryRowContext(ctx, silenceOf, device))
 		if silent = err == nil; isNone(err) {
 			return nil
 		}
@@ -48,7 +48,7 @@ func (s *Store) Answered(ctx context.Context, device string, now time.Time) erro
 	})
 	if err == nil && silent {
 		heard := int64(0)
-		err = s.main.ringTx(ctx, func(tx *sql.Tx) error {
+		err = s.main.ringTx(ctx, func(tx *txn) error {
 			if _, err := tx.ExecContext(ctx, endSilence, device); err != nil {
 				return err
 			}
@@ -66,8 +66,8 @@ func (s *Store) Answered(ctx context.Context, device string, now time.Time) erro
 // by name.
 func (s *Store) Silences(ctx context.Context) ([]grant.Silence, error) {
 	var list []grant.Silence
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, allSilences)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, allSilences)
 		list, err = all(rows, err, scanSilence)
 		return err
 	})

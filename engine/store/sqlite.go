@@ -37,7 +37,7 @@ const (
 // openFile opens one database and brings its schema up to date. The caller
 // holds the open lock: changing to WAL mode and migrating need the file alone.
 func openFile(ctx context.Context, path, synchronous, dir string) (file, error) {
-	f := file{path: path}
+	f := file{path: path, group: &group{}}
 	if err := createFile(path); err != nil {
 		return f, fmt.Errorf("store: create %s: %w", path, err)
 	}

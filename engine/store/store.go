@@ -53,6 +53,7 @@ type file struct {
 	shared      bool        // with other machines: PostgreSQL
 	lock        int64       // there: the key of the lock that keeps other writers out
 	bell        Bell        // and what wakes workers; nil: nothing
+	group       *group      // of changes that share a transaction
 	home        *home       // and what notices that it was put back; nil: nothing
 }
 

@@ -34,6 +34,8 @@ type ledger interface {
 	Silences(ctx context.Context) ([]grant.Silence, error)
 	NextDue(ctx context.Context, after time.Time) (time.Time, bool, error)
 	Running(ctx context.Context) ([]grant.Job, error)
+	Holding(ctx context.Context, requester, credential string) (*grant.Grant, error)
+	GoneOn(ctx context.Context, device string) ([]grant.Grant, error)
 	Held(ctx context.Context, f grant.Fence) (ended bool, err error)
 	PutExecution(ctx context.Context, f grant.Fence, e grant.Execution, steps ...grant.StepResult) error
 	PutChanges(ctx context.Context, f grant.Fence, grantID string, cs []grant.Change) error

@@ -36,9 +36,9 @@ const (
 // from now on, whether it is used or not. *grant.ExhaustedError: none is left.
 func (s *Store) ReserveUID(ctx context.Context, device string, first, last int64, now time.Time) (int64, error) {
 	var uid int64
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		var err error
-		if uid, err = pickUID(ctx, tx, device, first, last, now); err != nil {
+		if uid, err = pickUID(ctx, tx.Tx, device, first, last, now); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, reserveUID, device, uid, now.UnixMilli()); err != nil {
@@ -125,7 +125,7 @@ func scanInt(r scanner) (n int64, err error) { return n, r.Scan(&n) }
 // BurnUID keeps a uid of a device from ever being given again, because files
 // or processes of it were found there.
 func (s *Store) BurnUID(ctx context.Context, device string, uid int64, now time.Time) error {
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		_, err := tx.ExecContext(ctx, burnUID, device, uid, now.UnixMilli())
 		return err
 	})

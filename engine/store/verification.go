@@ -34,7 +34,7 @@ const (
 
 // PutVerification keeps v in place of what was kept of its template and system.
 func (s *Store) PutVerification(ctx context.Context, v Verification) error {
-	err := s.main.writeTx(ctx, func(tx *sql.Tx) error {
+	err := s.main.writeTx(ctx, func(tx *txn) error {
 		_, err := tx.ExecContext(ctx, putVerification, v.Template, v.OS, v.Platform, v.Hash, v.Removal, v.RemovalHash,
 			v.At.UnixMilli(), v.Runner, v.Cases, v.Failed)
 		return err
@@ -45,8 +45,8 @@ func (s *Store) PutVerification(ctx context.Context, v Verification) error {
 // Verifications returns what is kept, by template and system.
 func (s *Store) Verifications(ctx context.Context) ([]Verification, error) {
 	var list []Verification
-	err := s.main.readTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, allVerifications)
+	err := s.main.readOne(ctx, func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, allVerifications)
 		list, err = all(rows, err, func(r scanner) (v Verification, err error) {
 			return v, r.Scan(&v.Template, &v.OS, &v.Platform, &v.Hash, &v.Removal, &v.RemovalHash, msTime{&v.At}, &v.Runner, &v.Cases, &v.Failed)
 		})
