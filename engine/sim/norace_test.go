@@ -2,4 +2,8 @@
 
 package sim_test
 
-const raced = false
+const (
+	raced    = false
+	overlaps = 1000
+	scans    = 150
+)

@@ -2,5 +2,10 @@
 
 package sim_test
 
-// raced: the race detector makes histories ten times as slow.
-const raced = true
+// The race detector makes histories ten times as slow. make test runs more of them
+// without it.
+const (
+	raced    = true
+	overlaps = 200
+	scans    = 50
+)

@@ -65,7 +65,7 @@ func TestHistories(t *testing.T) {
 // SIM_OVERLAPS says how many times.
 func TestOverlaps(t *testing.T) {
 	t.Parallel()
-	each(t, number(t, "SIM_OVERLAPS", 1000), (*sim.World).Overlap)
+	each(t, number(t, "SIM_OVERLAPS", overlaps), (*sim.World).Overlap)
 }
 
 // Scans of devices that hold accounts which the store has lost, and strangers, end
@@ -73,7 +73,7 @@ func TestOverlaps(t *testing.T) {
 // nobody was asked about. SIM_SCANS says how many histories.
 func TestScans(t *testing.T) {
 	t.Parallel()
-	each(t, number(t, "SIM_SCANS", 150), (*sim.World).Scans)
+	each(t, number(t, "SIM_SCANS", scans), (*sim.World).Scans)
 }
 
 // each runs histories side by side, and tells of the first in which something is wrong.
