@@ -28,7 +28,7 @@ demo: root deps build ## a grant from request to receipt on a throw-away machine
 .PHONY: test
 test: deps/test lint ## install test peers, lint, then every test with the race detector
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 20m $(PKGS)
-	$(GO) test -run '^Test(PlantedBugs|Overlaps|Scans)' ./engine/sim
+	$(GO) test -run '^Test(PlantedBugs|Overlaps|Scans|HistoriesOnDisk)' ./engine/sim
 	SIM_SEED=100000 SIM_HISTORIES=20000 $(GO) test -run '^TestHistories$$' -timeout 20m ./engine/sim
 
 .PHONY: lint

@@ -3,7 +3,9 @@
 package sim_test
 
 const (
-	raced    = false
-	overlaps = 1000
-	scans    = 150
+	raced     = false
+	histories = 600
+	onDisk    = 60
+	overlaps  = 1000
+	scans     = 150
 )

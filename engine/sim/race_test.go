@@ -5,7 +5,9 @@ package sim_test
 // The race detector makes histories ten times as slow. make test runs more of them
 // without it.
 const (
-	raced    = true
-	overlaps = 200
-	scans    = 50
+	raced     = true
+	histories = 300
+	onDisk    = 30
+	overlaps  = 200
+	scans     = 50
 )

@@ -57,7 +57,7 @@ func number(t *testing.T, name string, otherwise int) int {
 // and SIM_HISTORIES say which; a failure names its seed, which gives the same again.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	each(t, number(t, "SIM_HISTORIES", 600), (*sim.World).Live)
+	each(t, number(t, "SIM_HISTORIES", histories), (*sim.World).Live)
 }
 
 // Grants that put one account into the same groups at the same time end with the
@@ -103,7 +103,7 @@ func each(t *testing.T, n int, history func(*sim.World) []string) {
 func TestHistoriesOnDisk(t *testing.T) {
 	t.Parallel()
 	kit := newKit(t)
-	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_DISK_HISTORIES", 60)
+	first, n := number(t, "SIM_SEED", 1), number(t, "SIM_DISK_HISTORIES", onDisk)
 	for seed := first; seed < first+n; seed++ {
 		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
