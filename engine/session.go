@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"runner/engine/grant"
+	"runner/engine/transport"
 )
 
 // Sessions keeps what people have open by their grants. Errors:
@@ -39,6 +40,22 @@ type SessionOverError struct {
 
 // Error returns the reason.
 func (e *SessionOverError) Error() string { return e.Reason }
+
+// SessionEndedBy is the word that is stored for why a session ended: cause is what
+// ended its program; nil: it ended by itself.
+func SessionEndedBy(cause error) string {
+	over, is := errors.AsType[*SessionOverError](cause)
+	_, device := errors.AsType[*transport.Error](cause)
+	switch {
+	case cause == nil:
+		return grant.SessionExit
+	case is:
+		return over.By
+	case device:
+		return grant.SessionLost
+	}
+	return grant.SessionStopped
+}
 
 // Beat keeps a session alive in the store until ctx ends: while its account is made,
 // which may take longer than anybody waits for a sign of life.

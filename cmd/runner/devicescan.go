@@ -191,6 +191,12 @@ func (a *app) lastScans(ctx context.Context, e *engine.Engine, names []string, a
 	if err := a.answer(views, func(w io.Writer) { a.describeLast(w, views, all) }); err != nil {
 		return err
 	}
+	return scansExit(lost, found)
+}
+
+// scansExit says by the exit code how many devices were not scanned, and how much was
+// found.
+func scansExit(lost, found int) error {
 	switch {
 	case lost > 0:
 		return exitWith(exitUnreached)
@@ -258,13 +264,7 @@ func (a *app) answerScans(scans []*engine.Scan, all bool) error {
 	if err := a.answer(views, func(w io.Writer) { a.describeScans(w, views, all) }); err != nil {
 		return err
 	}
-	switch {
-	case lost > 0:
-		return exitWith(exitUnreached)
-	case found > 0:
-		return exitWith(exitLeft)
-	}
-	return nil
+	return scansExit(lost, found)
 }
 
 func (a *app) describeScans(w io.Writer, views []scanJSON, all bool) {

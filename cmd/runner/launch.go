@@ -17,7 +17,6 @@ import (
 	"runner/engine/inventory/jit"
 	"runner/engine/secret"
 	"runner/engine/template"
-	"runner/engine/transport"
 )
 
 // launch is what launch was asked for: a request, and a session.
@@ -326,7 +325,7 @@ func (l *launch) over(ctx context.Context, c grant.Case, status int, cause error
 	keep := context.WithoutCancel(ctx) // the second signal ends the process
 	shown := a.provisioning("")
 	l.eng.Progress = shown.progress
-	ended, err := l.eng.EndSession(keep, l.held, l.ask.Caller, endedBy(cause), status)
+	ended, err := l.eng.EndSession(keep, l.held, l.ask.Caller, engine.SessionEndedBy(cause), status)
 	if err == nil {
 		ended, err = a.finish(keep, l.eng, ended)
 	}
@@ -348,21 +347,6 @@ func (l *launch) over(ctx context.Context, c grant.Case, status int, cause error
 		return exitWith(status)
 	}
 	return nil
-}
-
-// endedBy is the word for why a session ended.
-func endedBy(cause error) string {
-	over, is := errors.AsType[*engine.SessionOverError](cause)
-	_, device := errors.AsType[*transport.Error](cause)
-	switch {
-	case cause == nil:
-		return grant.SessionExit
-	case is:
-		return over.By
-	case device:
-		return grant.SessionLost
-	}
-	return grant.SessionStopped
 }
 
 // sessionEnd says in words why a session was cut off.

@@ -3,7 +3,6 @@
 package sim_test
 
 const (
-	raced     = false
 	histories = 600
 	onDisk    = 60
 	overlaps  = 1000

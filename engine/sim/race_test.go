@@ -5,7 +5,6 @@ package sim_test
 // The race detector makes histories ten times as slow. make test runs more of them
 // without it.
 const (
-	raced     = true
 	histories = 300
 	onDisk    = 30
 	overlaps  = 200

@@ -1,3 +1,5 @@
+//go:build !race
+
 package sim_test
 
 import (
@@ -47,7 +49,7 @@ func marked(twist func(items string) string) sim.Bug {
 
 // Every one of these is found by histories of scans.
 func TestPlantedBugsOfScans(t *testing.T) {
-	searched(t)
+	t.Parallel()
 	kit := newKit(t)
 	id := grant.NewID("g", time.Unix(900000000, 0), [10]byte{7})
 	padded := marked(func(items string) string {

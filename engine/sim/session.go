@@ -78,7 +78,7 @@ func (l *launch) run(ctx context.Context) {
 	if c, err = w.create(ctx, p, c); err == nil && c.Grant.State == grant.Active && ctx.Err() == nil {
 		w.note("%s: session %s of %s", p.node, l.held.ID, id)
 		status, err = l.sit(ctx, &c)
-		by = endedBy(err)
+		by = engine.SessionEndedBy(err)
 	}
 	c, eerr := p.EndSession(keep, l.held, l.who, by, status)
 	if eerr == nil {
@@ -166,21 +166,6 @@ func (l *launch) sit(ctx context.Context, c *grant.Case) (int, error) {
 	cut(nil)
 	<-watched
 	return 0, err
-}
-
-// endedBy is the word for why a session ended.
-func endedBy(err error) string {
-	over, is := errors.AsType[*engine.SessionOverError](err)
-	_, device := errors.AsType[*transport.Error](err)
-	switch {
-	case err == nil:
-		return grant.SessionExit
-	case is:
-		return over.By
-	case device:
-		return grant.SessionLost
-	}
-	return grant.SessionStopped
 }
 
 // finish runs the removal of a grant that was ended, or waits for whoever does.

@@ -106,6 +106,19 @@ func TestChangesThatWaitShareATransaction(t *testing.T) {
 	}
 }
 
+// noneKept fails when a change is kept, or is said to be, and when there can be none
+// after them.
+func noneKept(t *testing.T, s *store.Store, errs []error) {
+	t.Helper()
+	for i, err := range errs {
+		if err == nil {
+			t.Errorf("change %d is said to be kept", i)
+		}
+		same(t, must[grant.Case](t)(s.Case(t.Context(), newCase(i, "").Grant.ID)).Grant.Failure, "")
+	}
+	ok(t, s.Change(t.Context(), "g-0000", reason("again")))
+}
+
 // What shares a transaction that breaks is not kept, and is not said to be.
 func TestABrokenTransactionKeepsNothing(t *testing.T) {
 	t.Parallel()
@@ -120,13 +133,7 @@ func TestABrokenTransactionKeepsNothing(t *testing.T) {
 		},
 		reason("three"),
 	}, nil)
-	for i, err := range errs {
-		if err == nil {
-			t.Errorf("change %d is said to be kept", i)
-		}
-		same(t, must[grant.Case](t)(s.Case(t.Context(), newCase(i, "").Grant.ID)).Grant.Failure, "")
-	}
-	ok(t, s.Change(t.Context(), "g-0000", reason("again")))
+	noneKept(t, s, errs)
 	ok(t, s.VerifyAudit(t.Context()))
 }
 
@@ -144,13 +151,7 @@ func TestAChangeThatNeverReturnsHoldsNobodyUp(t *testing.T) {
 				func(*grant.Case) error { runtime.Goexit(); return nil },
 				reason("two"),
 			}, nil)
-			for i, err := range errs {
-				if err == nil {
-					t.Errorf("change %d is said to be kept", i)
-				}
-				same(t, must[grant.Case](t)(s.Case(t.Context(), newCase(i, "").Grant.ID)).Grant.Failure, "")
-			}
-			ok(t, s.Change(t.Context(), "g-0000", reason("again")))
+			noneKept(t, s, errs)
 		})
 	}
 }

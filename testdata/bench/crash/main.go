@@ -98,7 +98,9 @@ func try(ctx context.Context, a accident, tool string) (soon, again string, err 
 		if tries == 1000 {
 			return "", "", errors.New("no account was made")
 		}
-		time.Sleep(20 * time.Millisecond)
+		if err = pause(ctx, 20*time.Millisecond); err != nil {
+			return "", "", err
+		}
 		if soon, err = left(ctx, m, before); err != nil {
 			return "", "", err
 		}
@@ -107,13 +109,27 @@ func try(ctx context.Context, a accident, tool string) (soon, again string, err 
 		return "", "", err
 	}
 	_ = begin.Wait() // what it says is not asked; the device is
-	time.Sleep(time.Minute)
+	if err = pause(ctx, time.Minute); err != nil {
+		return "", "", err
+	}
 	if soon, err = left(ctx, m, before); err != nil {
 		return "", "", err
 	}
 	_ = repeat.Run()
 	again, err = left(ctx, m, before)
 	return soon, again, err
+}
+
+// pause waits, unless somebody stops the program.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // commands are what is begun, and what an administrator runs later.
