@@ -160,3 +160,6 @@ func (s *Store) Line() int {
 
 // RawRead gives tests the connections that read runner.db.
 func (s *Store) RawRead() *sql.DB { return s.main.read }
+
+// Away is how long a server that does not answer is waited for.
+const Away = away

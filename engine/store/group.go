@@ -110,14 +110,27 @@ func (g *group) take(m *member) []*member {
 	return ms
 }
 
+// giveUp ends m, for which no transaction could be begun; when the server does not
+// answer, those behind it as well: else each of them would wait for it anew.
+func (g *group) giveUp(m *member, err error) {
+	m.err = err
+	if m.ctx.Err() != nil || !isAway(err) {
+		g.leave(m)
+		return
+	}
+	for _, o := range g.take(m)[1:] {
+		o.err = err
+		close(o.done)
+	}
+}
+
 // leadTx begins a transaction for m and whoever waits by then.
 func (f file) leadTx(m *member) {
 	life, end := context.WithCancel(context.WithoutCancel(m.ctx))
 	defer end()
 	c, tx, err := f.open(m.ctx, life)
 	if err != nil {
-		f.group.leave(m)
-		m.err = err
+		f.group.giveUp(m, err)
 		return
 	}
 	defer func() { _, _ = tx.Rollback(), c.Close() }() // the first does nothing after Commit

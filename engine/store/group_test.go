@@ -5,9 +5,11 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"time"
 
 	"runner/engine/grant"
 	"runner/engine/store"
+	"runner/engine/store/pgtest"
 )
 
 // lined has changes wait in line, in their order, and returns what came of each. The
@@ -153,5 +155,31 @@ func TestAChangeThatNeverReturnsHoldsNobodyUp(t *testing.T) {
 			}, nil)
 			noneKept(t, s, errs)
 		})
+	}
+}
+
+// Changes that wait for a server that is away wait side by side, not one after the other.
+func TestAllGiveUpAServerThatIsAwayAtOnce(t *testing.T) {
+	t.Parallel()
+	server, err := pgtest.Start(t.Context())
+	ok(t, err)
+	t.Cleanup(func() { ok(t, server.Stop()) })
+	url, err := server.Database(t.Context())
+	ok(t, err)
+	s := openAt(t, url)
+	made(t, s, 6)
+	server.Crash()
+	begun := time.Now()
+	said := make(chan error)
+	for i := range 6 {
+		go func() { said <- s.Change(t.Context(), newCase(i, "").Grant.ID, reason("x")) }()
+	}
+	for range 6 {
+		if <-said == nil {
+			t.Error("kept by a server that is away")
+		}
+	}
+	if took := time.Since(begun); took > 3*store.Away {
+		t.Errorf("six changes were given up after %s", took)
 	}
 }
