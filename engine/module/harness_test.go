@@ -257,8 +257,8 @@ func (d *device) fingerprint(tb testing.TB) string {
 	tb.Helper()
 	return d.sh(tb, `for d in /etc /home /var/mail /var/spool /srv /tmp /var/tmp /dev/shm /var/lib/systemd /run/sudo; do
 [ -d $d ] || continue
-find $d -xdev \( -name '*-' -o -name .pwd.lock -o -path /etc/ssh \) -prune -o -type f -printf '%p %m %U %G ' -exec sha256sum {} \; -o -printf '%p %y %m %U %G %l\n'
-done | sed 's| [^ ]*$||' ; sha256sum /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sub?id`)
+find $d -xdev \( -name '*-' -o -name .pwd.lock -o -path /etc/ssh \) -prune -o -printf '%p %y %m %U %G %l\n' -type f -exec sha256sum {} +
+done | sort; sha256sum /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/sub?id`)
 }
 
 func diff(a, b string) string {

@@ -4,7 +4,6 @@ package sim_test
 
 const (
 	histories = 600
-	onDisk    = 60
 	overlaps  = 1000
 	scans     = 150
 )

@@ -2,11 +2,10 @@
 
 package sim_test
 
-// The race detector makes histories ten times as slow. make test runs more of them
+// The race detector makes histories six times as slow. make test runs more of them
 // without it.
 const (
-	histories = 300
-	onDisk    = 30
+	histories = 2000
 	overlaps  = 200
 	scans     = 50
 )

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -258,8 +259,8 @@ func (m *Memory) Job(ctx context.Context, idOrPrefix string) (grant.Job, error) 
 	}
 	defer leave()
 	jobs := map[string]grant.Job{}
-	for _, j := range m.allJobs() {
-		jobs[j.ID] = j
+	for j := range m.allJobs() {
+		jobs[j.ID] = *j
 	}
 	id, err := resolveKey(jobs, idOrPrefix)
 	if err != nil {
@@ -268,11 +269,18 @@ func (m *Memory) Job(ctx context.Context, idOrPrefix string) (grant.Job, error) 
 	return jobs[id], nil
 }
 
-func (m *Memory) allJobs() (jobs []grant.Job) {
-	for id := range m.cases {
-		jobs = append(jobs, m.cases[id].Jobs...)
+// allJobs are those of all grants, to be read while the lock is held.
+func (m *Memory) allJobs() iter.Seq[*grant.Job] {
+	return func(yield func(*grant.Job) bool) {
+		for id := range m.cases {
+			jobs := m.cases[id].Jobs
+			for i := range jobs {
+				if !yield(&jobs[i]) {
+					return
+				}
+			}
+		}
 	}
-	return jobs
 }
 
 // Snapshot does what [Store.Snapshot] does.
@@ -355,7 +363,7 @@ func (m *Memory) Forget(ctx context.Context, id string) error {
 		return err
 	}
 	defer leave()
-	for _, j := range m.allJobs() {
+	for j := range m.allJobs() {
 		if j.State == grant.Running && j.Node == id {
 			return fmt.Errorf("store: forget node %s: it has running jobs: %w", id, grant.ErrBusy)
 		}

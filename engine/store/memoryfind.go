@@ -107,16 +107,16 @@ func (m *Memory) Jobs(ctx context.Context, f grant.Filter) ([]grant.Job, error) 
 	}
 	defer leave()
 	var open, finished []grant.Job
-	for _, j := range m.allJobs() {
+	for j := range m.allJobs() {
 		if len(f.States) > 0 && !slices.Contains(f.States, string(j.State)) || !m.of(f, j.GrantID) ||
 			!selects(f.Device, j.Device) || !selects(f.Grant, j.GrantID) || !selects(f.Job, j.ID) ||
 			!m.had(f, func(e grant.Execution) bool { return e.JobID == j.ID }) {
 			continue
 		}
 		if j.State == grant.Done || j.State == grant.JobCancelled {
-			finished = append(finished, j)
+			finished = append(finished, *j)
 		} else {
-			open = append(open, j)
+			open = append(open, *j)
 		}
 	}
 	slices.SortFunc(open, byDue)
@@ -134,8 +134,8 @@ func (m *Memory) Ready(ctx context.Context, w grant.Want) ([]grant.Ready, error)
 	}
 	defer leave()
 	var list []grant.Ready
-	for _, j := range m.allJobs() {
-		at, ok := readyAt(&j)
+	for j := range m.allJobs() {
+		at, ok := readyAt(j)
 		if !ok || at.After(w.Now) || j.Kind.TakesAway() != w.Removal || !selects(w.Device, j.Device) {
 			continue
 		}
@@ -180,7 +180,7 @@ func (m *Memory) Tally(ctx context.Context) (grant.Tally, error) {
 	}
 	defer leave()
 	t := grant.Tally{Jobs: map[grant.Kind]map[grant.JobState]int{}}
-	for _, j := range m.allJobs() {
+	for j := range m.allJobs() {
 		if j.State == grant.Done || j.State == grant.JobCancelled {
 			continue
 		}
@@ -248,8 +248,8 @@ func (m *Memory) NextDue(ctx context.Context, after time.Time) (time.Time, bool,
 	defer leave()
 	after = time.UnixMilli(after.UnixMilli())
 	var next time.Time
-	for _, j := range m.allJobs() {
-		if at, ok := readyAt(&j); ok && at.After(after) && (next.IsZero() || at.Before(next)) {
+	for j := range m.allJobs() {
+		if at, ok := readyAt(j); ok && at.After(after) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 	}
@@ -263,7 +263,12 @@ func (m *Memory) Running(ctx context.Context) ([]grant.Job, error) {
 		return nil, err
 	}
 	defer leave()
-	list := slices.DeleteFunc(m.allJobs(), func(j grant.Job) bool { return j.State != grant.Running })
+	var list []grant.Job
+	for j := range m.allJobs() {
+		if j.State == grant.Running {
+			list = append(list, *j)
+		}
+	}
 	slices.SortFunc(list, byDue)
 	return full(list), nil
 }

@@ -8,6 +8,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"sync"
 
 	"runner/engine/lang"
 	"runner/engine/secret"
@@ -132,10 +133,13 @@ func (l *loader) limits(f *lang.Fields, p *Param, word string) {
 		if word != "" && word != "string" && word != "path" {
 			l.Add(f.Key("pattern"), "no-effect", "pattern is for type string or path; %s is of type %s", f.What, word)
 		}
-		if _, err := syntax.Parse(p.Pattern, syntax.Perl); err != nil { // compiled where a value is held against it
+		if _, err := syntax.Parse(p.Pattern, syntax.Perl); err != nil {
 			l.Add(pattern, "bad-pattern", "pattern is not a regular expression of the kind RE2: %s", regexpReason(err))
 			p.Pattern = ""
 		}
+		p.regexp = sync.OnceValues(func() (*regexp.Regexp, error) { // most commands hold no value against it
+			return regexp.Compile(`\A(?:` + p.Pattern + `)\z`)
+		})
 	}
 	p.Min, p.Max = l.limit(f, "min", word), l.limit(f, "max", word)
 	if p.Min != nil && p.Max != nil && *p.Min > *p.Max {

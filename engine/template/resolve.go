@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -336,7 +335,7 @@ func (p *Param) checkText(s string) string {
 		return fmt.Sprintf("is %q; it must be an absolute path without ..", s)
 	}
 	if p.Pattern != "" {
-		if re, err := regexp.Compile(`\A(?:` + p.Pattern + `)\z`); err != nil || !re.MatchString(s) {
+		if re, err := p.regexp(); err != nil || !re.MatchString(s) {
 			return fmt.Sprintf("is %q, which does not match %s", s, p.Pattern)
 		}
 	}

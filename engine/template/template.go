@@ -4,6 +4,7 @@
 package template
 
 import (
+	"regexp"
 	"time"
 
 	"runner/engine/lang"
@@ -68,6 +69,8 @@ type Param struct {
 	Generate *Generate   // secrets only: made when absent
 	From     string      // who alone may set it: credential, request or grant; empty: a request or the credential
 	Pos      lang.Pos
+
+	regexp func() (*regexp.Regexp, error) // of Pattern, whole; compiled once
 }
 
 // Generate says how a secret is made.
