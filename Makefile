@@ -9,8 +9,7 @@ GO       ?= go
 TOOL     := $(GO) tool -modfile=tools.mod
 # Tests wait for machines more than they compute: six at a time. SQLite is C that was
 # translated, with locks of its own; watching each of its accesses takes half the time.
-# lint vets.
-RACE     := CGO_ENABLED=1 $(GO) test -race -vet=off -shuffle=on -parallel 6 \
+RACE     := CGO_ENABLED=1 $(GO) test -race -shuffle=on -parallel 6 \
             -gcflags=modernc.org/sqlite/...=-race=false -gcflags=modernc.org/libc/...=-race=false
 PKGS     ?= ./...
 FUZZTIME ?= 60s

@@ -184,7 +184,7 @@ func (w *world) traces(account string, uid int64) string {
 grep -s -H -w -e '%[1]s' /etc/passwd /etc/shadow /etc/group /etc/gshadow /etc/subuid /etc/subgid
 ls -d /etc/sudoers.d/*%[1]s* /home/%[1]s /var/mail/%[1]s /var/spool/cron/crontabs/%[1]s /var/lib/systemd/linger/%[1]s /run/user/%[2]d 2>/dev/null
 grep -ls -w '%[1]s' /etc/sudoers.d/* 2>/dev/null
-find / -xdev \( -path /proc -o -path /sys -o -path /usr \) -prune -o -uid %[2]d -print 2>/dev/null
+find / -xdev \( -path /proc -o -path /sys \) -prune -o -uid %[2]d -print 2>/dev/null
 find /tmp /var/tmp /dev/shm /run -uid %[2]d 2>/dev/null
 grep -ls '^Uid:.*[[:space:]]%[2]d[[:space:]]' /proc/[0-9]*/status 2>/dev/null
 ls /run/runner 2>/dev/null

@@ -80,9 +80,10 @@ for f in shadow gshadow; do
 done
 rm -f "$r"/etc/passwd- "$r"/etc/shadow- "$r"/etc/group- "$r"/etc/gshadow- "$r"/etc/.pwd.lock
 for f in lastlog faillog wtmp btmp; do [ ! -e "$r/var/log/$f" ] || : >"$r/var/log/$f"; done
-# The kernel may refuse a login uid inside a container; nobody attacks these passwords.
-[ ! -d "$r/etc/pam.d" ] || sed -i -e '/^session.*pam_loginuid/s/required/optional/' \
-	-e 's/^password.*pam_unix.*yescrypt/& rounds=3/' "$r"/etc/pam.d/*
+for f in "$r"/etc/pam.d/*; do # the kernel may refuse a login uid inside a container; nobody attacks these passwords
+	[ ! -f "$f" ] || sed -i -e 's/^\(session.*\)required\(.*pam_loginuid\)/\1optional\2/' \
+		-e 's/^password.*pam_unix.*yescrypt/& rounds=3/' "$f"
+done
 
 step='name the machine'
 read -r name <"$stage/etc/hostname"

@@ -6,6 +6,7 @@ package sim_test
 // without it.
 const (
 	histories = 2000
+	onDisk    = 60
 	overlaps  = 200
 	scans     = 50
 )

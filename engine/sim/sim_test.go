@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 )
 
 // Worlds are made and thrown away by the thousand and are small: without this, the
-// collector takes half of the time.
+// collector takes two fifths of the time.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(1600)
 	os.Exit(m.Run())
@@ -81,6 +82,28 @@ func TestOverlaps(t *testing.T) {
 func TestScans(t *testing.T) {
 	t.Parallel()
 	each(t, number(t, "SIM_SCANS", scans), (*sim.World).Scans)
+}
+
+// The same on the store of files. SIM_DISK_HISTORIES says how many.
+func TestHistoriesOnDisk(t *testing.T) {
+	t.Parallel()
+	eachSeed(t, number(t, "SIM_DISK_HISTORIES", onDisk), func(t *testing.T, kit *sim.Kit, seed uint64) (wrong, log []string) {
+		t.Helper()
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			st, err := store.Open(t.Context(), filepath.Join(dir, "state"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := sim.NewWorld(seed, kit, sim.OnDisk{Store: st}, sim.Bug{})
+			wrong = w.Live()
+			log = w.Log()
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return wrong, log
+	})
 }
 
 // each runs histories side by side, and tells of the first in which something is wrong.

@@ -98,9 +98,7 @@ func try(ctx context.Context, a accident, tool string) (soon, again string, err 
 		if tries == 1000 {
 			return "", "", errors.New("no account was made")
 		}
-		if err = pause(ctx, 20*time.Millisecond); err != nil {
-			return "", "", err
-		}
+		pause(ctx, 20*time.Millisecond)
 		if soon, err = left(ctx, m, before); err != nil {
 			return "", "", err
 		}
@@ -109,9 +107,7 @@ func try(ctx context.Context, a accident, tool string) (soon, again string, err 
 		return "", "", err
 	}
 	_ = begin.Wait() // what it says is not asked; the device is
-	if err = pause(ctx, time.Minute); err != nil {
-		return "", "", err
-	}
+	pause(ctx, time.Minute)
 	if soon, err = left(ctx, m, before); err != nil {
 		return "", "", err
 	}
@@ -120,15 +116,11 @@ func try(ctx context.Context, a accident, tool string) (soon, again string, err 
 	return soon, again, err
 }
 
-// pause waits, unless somebody stops the program.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
+// pause waits, unless somebody stops the program: then what follows fails.
+func pause(ctx context.Context, d time.Duration) {
 	select {
-	case <-t.C:
-		return nil
+	case <-time.After(d):
 	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
