@@ -53,9 +53,27 @@ func (s *Scratch) Finish() error { return os.Remove(filepath.Join(s.Dir, unfinis
 func (s *Scratch) Remove() error {
 	var err error
 	if s.Dir != "" {
-		err = os.RemoveAll(s.Dir)
+		err = removeScratch(s.Dir)
 	}
 	return errors.Join(err, release(s.lock))
+}
+
+// removeScratch removes a scratch folder, and what says that nobody needs it last: killed
+// in the middle, the next sweep goes on.
+func removeScratch(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == unfinished {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 // SweepScratch removes the scratch folders in dir, of this prefix and this user, whose
@@ -112,7 +130,7 @@ func sweepOne(path string) (fate, error) {
 	if held, err := tryLock(lock, unix.LOCK_EX); err != nil || !held {
 		return alive, nil // where there are no locks nobody knows who lives
 	}
-	return gone, os.RemoveAll(path)
+	return gone, removeScratch(path)
 }
 
 // own reports whether something belongs to this user: others could have us remove what

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"io"
 	"os"
 	"os/exec"
@@ -8,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"runner/engine/store"
 )
@@ -67,6 +71,58 @@ func TestScratchOfAKilledProcessIsRemoved(t *testing.T) {
 	removed, _, err = store.SweepScratch(dir, ".s-")
 	ok(t, err)
 	same(t, removed, []string{filepath.Join(dir, ".s-1")})
+}
+
+// Whoever removes a folder can be killed, too: what says that nobody needs it goes last.
+func TestAScratchFolderIsKnownUntilItIsRemoved(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]func(*testing.T, *store.Scratch){
+		"its owner": func(t *testing.T, s *store.Scratch) { ok(t, s.Remove()) },
+		"a sweep": func(t *testing.T, s *store.Scratch) {
+			dir := s.Dir
+			s.Dir = ""
+			ok(t, s.Remove())
+			removed, _, err := store.SweepScratch(filepath.Dir(dir), ".s-")
+			ok(t, err)
+			same(t, removed, []string{dir})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := must[*store.Scratch](t)(store.NewScratch(t.TempDir(), ".s-"))
+			for _, f := range []string{"aaa", "runner.db", "zzz", "deep/er"} {
+				path := filepath.Join(s.Dir, f)
+				ok(t, os.MkdirAll(filepath.Dir(path), 0o700))
+				ok(t, os.WriteFile(path, nil, 0o600))
+			}
+			gone := deletions(t, s.Dir)
+			remove(t, s)
+			order := gone()
+			same(t, len(order), 5)
+			same(t, order[len(order)-1], "unfinished")
+		})
+	}
+}
+
+// deletions watches a folder, and returns the names that went from it in their order.
+func deletions(t *testing.T, dir string) func() []string {
+	t.Helper()
+	fd := must[int](t)(unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC))
+	must[int](t)(unix.InotifyAddWatch(fd, dir, unix.IN_DELETE))
+	return func() (names []string) {
+		defer func() { _ = unix.Close(fd) }()
+		all := make([]byte, 64<<10)
+		n := must[int](t)(unix.Read(fd, all))
+		for at := 0; at < n; {
+			// wd, mask, cookie and len of 4 bytes each, then the name and its padding: inotify(7)
+			size := int(binary.NativeEndian.Uint32(all[at+12:]))
+			if binary.NativeEndian.Uint32(all[at+4:])&unix.IN_DELETE != 0 {
+				names = append(names, string(bytes.TrimRight(all[at+16:at+16+size], "\x00")))
+			}
+			at += 16 + size
+		}
+		return names
+	}
 }
 
 // Who makes a folder while another one sweeps gets one that stays.
