@@ -244,6 +244,25 @@ func TestMaskAndStreamPrintNothingOfTheSecrets(t *testing.T) {
 	}
 }
 
+// What takes long to build, and much memory, waits until there may be something to hide.
+func TestWhatHidesIsBuiltWhenASecretBegins(t *testing.T) {
+	t.Parallel()
+	m := newMask(t, "topsecret")
+	for _, c := range []struct {
+		text, want string
+		built      bool
+	}{
+		{"a topse", "a topse", false},
+		{"a tops\netsec", "a tops\netsec", false},
+		{"a topsecurity", "a topsecurity", true},
+		{"a topsecret", "a ***", true},
+	} {
+		if got := m.String(c.text); got != c.want || (m.built.Load() != nil) != c.built {
+			t.Errorf("%q became %q, built %v", c.text, got, !c.built)
+		}
+	}
+}
+
 func TestMaskIsSafeForSeveralGoroutines(t *testing.T) {
 	t.Parallel()
 	m := newMask(t, "secret-00")

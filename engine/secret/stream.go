@@ -14,9 +14,12 @@ const keptBuffer = 256 << 10
 // depend on how the stream was cut into writes. A Stream belongs to one
 // goroutine.
 type Stream struct {
-	mask  *Mask
-	auto  *automaton
-	state int32
+	mask *Mask
+	// begins is the set of secrets that is looked for; auto is the same, or once one of
+	// them was seen to begin, whole, the automaton of all of them.
+	begins, auto *automaton
+	whole        bool
+	state        int32
 	// held are the last bytes: they may be the start of a secret.
 	held []byte
 	// hidden are the parts of held that belong to a secret: ascending, apart.
@@ -33,8 +36,12 @@ type span struct{ from, to int }
 // until the next call.
 func (s *Stream) Write(p []byte) []byte {
 	s.out = s.out[:0]
-	if a := s.mask.automaton(); a != s.auto {
-		s.renew(a)
+	if b := s.mask.beginnings(); b != s.begins {
+		s.begins = b
+		if s.whole {
+			b = s.mask.automaton()
+		}
+		s.renew(b)
 	}
 	from := len(s.held)
 	s.held = append(s.held, p...)
@@ -82,6 +89,11 @@ func (s *Stream) scan(from int) {
 			state = a.next(state, b)
 		}
 		if n := int(match[state]); n != 0 {
+			if !s.whole { // all of what begins here is held
+				s.whole = true
+				s.renew(s.mask.automaton())
+				return
+			}
 			s.hide(span{max(0, i+1-n), i + 1})
 		}
 	}
