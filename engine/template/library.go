@@ -8,8 +8,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"runner/engine/lang"
 	"runner/engine/module"
@@ -59,9 +61,13 @@ func Open(workspaceDir string, shipped fs.FS, reg *module.Registry) (*Library, l
 	return l, ps
 }
 
-// read adds the templates of one file system; those already there are replaced.
+// read adds the templates of one file system; those already there are replaced. Files
+// are read side by side: every command that makes something waits for them.
 func (l *Library) read(fsys fs.FS, shown, origin string, from Source, reg *module.Registry) lang.Problems {
 	var ps lang.Problems
+	var all []*candidate
+	var busy sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, kind := range []Kind{Create, Delete, Elevate} {
 		entries, err := fs.ReadDir(fsys, string(kind))
 		if err != nil {
@@ -78,31 +84,45 @@ func (l *Library) read(fsys fs.FS, shown, origin string, from Source, reg *modul
 			case ext == ".yml":
 				ps = append(ps, lang.Problem{Pos: lang.Pos{File: file, Line: 1, Col: 1}, Code: "wrong-place", Message: "the file of a template ends in .yaml; rename it"})
 			case ext == ".yaml":
-				k := key{kind, strings.TrimSuffix(e.Name(), ext)}
-				ps = append(ps, l.add(fsys, path.Join(string(kind), e.Name()), file, origin, k, from, reg)...)
+				r := &candidate{key: key{kind, strings.TrimSuffix(e.Name(), ext)}}
+				all = append(all, r)
+				slots <- struct{}{}
+				busy.Go(func() {
+					defer func() { <-slots }()
+					r.load(fsys, path.Join(string(kind), e.Name()), file, from, reg)
+				})
 			}
 		}
+	}
+	busy.Wait()
+	for _, r := range all {
+		delete(l.templates, r.key)
+		delete(l.broken, r.key)
+		if len(r.problems) > 0 {
+			l.broken[r.key] = r.problems
+			ps = append(ps, r.problems...)
+			continue
+		}
+		r.is.Origin = origin
+		l.templates[r.key] = r.is
 	}
 	return ps
 }
 
-// add loads one file under its key.
-func (l *Library) add(fsys fs.FS, name, file, origin string, k key, from Source, reg *module.Registry) lang.Problems {
-	delete(l.templates, k)
-	delete(l.broken, k)
+// candidate is one file on its way into a Library.
+type candidate struct {
+	key      key
+	is       *Template
+	problems lang.Problems
+}
+
+func (r *candidate) load(fsys fs.FS, name, file string, from Source, reg *module.Registry) {
 	text, err := fs.ReadFile(fsys, name)
 	if err != nil {
-		l.broken[k] = lang.Problems{unreadable(file, err)}
-		return l.broken[k]
+		r.problems = lang.Problems{unreadable(file, err)}
+		return
 	}
-	t, ps := LoadWith(file, text, from, reg)
-	if len(ps) > 0 {
-		l.broken[k] = ps
-		return ps
-	}
-	t.Origin = origin
-	l.templates[k] = t
-	return nil
+	r.is, r.problems = LoadWith(file, text, from, reg)
 }
 
 func unreadable(file string, err error) lang.Problem {

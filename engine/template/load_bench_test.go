@@ -11,7 +11,7 @@ import (
 // BenchmarkOpen is what every start of the program pays for its templates.
 func BenchmarkOpen(b *testing.B) {
 	for b.Loop() {
-		reg, err := module.Linux()
+		reg, err := module.All()
 		if err != nil {
 			b.Fatal(err)
 		}
