@@ -30,8 +30,8 @@ demo: root deps build ## a grant from request to receipt on a throw-away machine
 	@testdata/setup/demo.sh
 
 .PHONY: test
-test: deps/test lint ## install test peers, lint, then every test with the race detector
-	$(RACE) -timeout 20m $(PKGS)
+test: deps/test lint ## install test peers, lint, then every test with the race detector, and each benchmark once
+	$(RACE) -bench . -benchtime 1x -timeout 20m $(PKGS)
 	SIM_SEED=100000 SIM_HISTORIES=20000 $(GO) test -timeout 20m ./engine/sim
 
 .PHONY: lint

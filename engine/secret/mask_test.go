@@ -372,7 +372,7 @@ func benchText(size int, secret string) []byte {
 // The mask is compared with a plain copy of the same data in the same run:
 // absolute figures depend on the machine.
 func BenchmarkStream(b *testing.B) {
-	const size = 64 << 20
+	const size = 8 << 20
 	generated := func() string { v, _ := Generate(Spec{}); return v.Reveal() }
 	secrets := []string{generated(), generated(), generated(), generated()}
 	text := benchText(size, secrets[0])
