@@ -30,9 +30,8 @@ demo: root deps build ## a grant from request to receipt on a throw-away machine
 	@testdata/setup/demo.sh
 
 .PHONY: test
-test: deps/test lint ## install test peers, lint, then every test with the race detector, and each benchmark once
+test: deps/test lint ## install test peers, lint, then every test with the race detector
 	$(RACE) -timeout 20m $(PKGS)
-	$(GO) test -run '^$$' -bench . -benchtime 1x $$(grep -rl '^func Benchmark' --include='*_test.go' . | xargs -n1 dirname | sort -u)
 	SIM_SEED=100000 SIM_HISTORIES=20000 $(GO) test -timeout 20m ./engine/sim
 
 .PHONY: lint
@@ -70,9 +69,10 @@ bench: root deps build ## micro-benchmarks, the figures of the README, then runn
 	$(GO) run ./testdata/bench/compare -launch
 
 .PHONY: soak
-soak: deps/test ## 100,000 simulated histories, 20,000 each of overlapping grants and of scans, 500 kills of real processes, then the tests again in random order for SOAKTIME (10m)
+soak: deps/test ## 100,000 simulated histories, 20,000 each of overlapping grants and of scans, 500 kills of real processes, each benchmark once, then the tests again in random order for SOAKTIME (10m)
 	SIM_SEED=$$(date +%s) SIM_HISTORIES=100000 SIM_OVERLAPS=20000 SIM_SCANS=20000 $(GO) test -run '^Test(Histories|Overlaps|Scans)$$' -timeout 2h ./engine/sim
 	STORM_KILLS=500 $(GO) test -v -run '^TestKilledProcesses' -timeout 2h ./cmd/runner
+	$(GO) test -run '^$$' -bench . -benchtime 1x $(PKGS)
 	@end=$$(( $$(date +%s) + $$(echo $(SOAKTIME) | sed 's/h/*3600/; s/m/*60/; s/s//') )); \
 	while [ "$$(date +%s)" -lt "$$end" ]; do \
 	  $(RACE) -count=1 $(PKGS) || exit 1; \
