@@ -2,6 +2,7 @@ package secret
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -24,7 +25,7 @@ type Mask struct {
 	secrets  map[string]bool
 	patterns []string
 	// Nil while patterns wait to be built in. Most text holds no secret, and the whole
-	// automaton of a private key takes 10 ms to build: what the patterns begin with is
+	// automaton of a private key takes 8 ms to build: what the patterns begin with is
 	// looked for first.
 	begins, built atomic.Pointer[automaton]
 }
@@ -75,21 +76,14 @@ func (m *Mask) beginnings() *automaton {
 	if m == nil {
 		return nil
 	}
-	return m.build(&m.begins, func(all []string) []string {
-		first := make([]string, len(all))
-		for i, p := range all {
-			first[i] = p[:MinMasked]
-		}
-		return first
-	})
+	return m.build(&m.begins, MinMasked)
 }
 
 // automaton returns the automaton of the secrets so far.
-func (m *Mask) automaton() *automaton {
-	return m.build(&m.built, func(all []string) []string { return all })
-}
+func (m *Mask) automaton() *automaton { return m.build(&m.built, math.MaxInt) }
 
-func (m *Mask) build(to *atomic.Pointer[automaton], of func(patterns []string) []string) *automaton {
+// build returns what is in to, or makes it of the first bytes of each pattern.
+func (m *Mask) build(to *atomic.Pointer[automaton], length int) *automaton {
 	if a := to.Load(); a != nil {
 		return a
 	}
@@ -101,7 +95,11 @@ func (m *Mask) build(to *atomic.Pointer[automaton], of func(patterns []string) [
 	if a := to.Load(); a != nil {
 		return a
 	}
-	a := newAutomaton(of(m.patterns))
+	patterns := make([]string, len(m.patterns))
+	for i, p := range m.patterns {
+		patterns[i] = p[:min(len(p), length)]
+	}
+	a := newAutomaton(patterns)
 	to.Store(a)
 	return a
 }

@@ -15,10 +15,8 @@ const keptBuffer = 256 << 10
 // goroutine.
 type Stream struct {
 	mask *Mask
-	// begins is the set of secrets that is looked for; auto is the same, or once one of
-	// them was seen to begin, whole, the automaton of all of them.
+	// auto is what runs: begins, or the whole automaton once a secret was seen to begin.
 	begins, auto *automaton
-	whole        bool
 	state        int32
 	// held are the last bytes: they may be the start of a secret.
 	held []byte
@@ -37,11 +35,12 @@ type span struct{ from, to int }
 func (s *Stream) Write(p []byte) []byte {
 	s.out = s.out[:0]
 	if b := s.mask.beginnings(); b != s.begins {
-		s.begins = b
-		if s.whole {
-			b = s.mask.automaton()
+		a := b
+		if s.auto != s.begins {
+			a = s.mask.automaton()
 		}
-		s.renew(b)
+		s.begins = b
+		s.renew(a)
 	}
 	from := len(s.held)
 	s.held = append(s.held, p...)
@@ -89,8 +88,7 @@ func (s *Stream) scan(from int) {
 			state = a.next(state, b)
 		}
 		if n := int(match[state]); n != 0 {
-			if !s.whole { // all of what begins here is held
-				s.whole = true
+			if a == s.begins { // all of what begins here is held
 				s.renew(s.mask.automaton())
 				return
 			}

@@ -84,27 +84,27 @@ func (l *Library) read(fsys fs.FS, shown, origin string, from Source, reg *modul
 			case ext == ".yml":
 				ps = append(ps, lang.Problem{Pos: lang.Pos{File: file, Line: 1, Col: 1}, Code: "wrong-place", Message: "the file of a template ends in .yaml; rename it"})
 			case ext == ".yaml":
-				r := &candidate{key: key{kind, strings.TrimSuffix(e.Name(), ext)}}
-				all = append(all, r)
+				c := &candidate{key: key{kind, strings.TrimSuffix(e.Name(), ext)}}
+				all = append(all, c)
 				slots <- struct{}{}
 				busy.Go(func() {
 					defer func() { <-slots }()
-					r.load(fsys, path.Join(string(kind), e.Name()), file, from, reg)
+					c.load(fsys, path.Join(string(kind), e.Name()), file, from, reg)
 				})
 			}
 		}
 	}
 	busy.Wait()
-	for _, r := range all {
-		delete(l.templates, r.key)
-		delete(l.broken, r.key)
-		if len(r.problems) > 0 {
-			l.broken[r.key] = r.problems
-			ps = append(ps, r.problems...)
+	for _, c := range all {
+		delete(l.templates, c.key)
+		delete(l.broken, c.key)
+		if len(c.problems) > 0 {
+			l.broken[c.key] = c.problems
+			ps = append(ps, c.problems...)
 			continue
 		}
-		r.is.Origin = origin
-		l.templates[r.key] = r.is
+		c.loaded.Origin = origin
+		l.templates[c.key] = c.loaded
 	}
 	return ps
 }
@@ -112,17 +112,17 @@ func (l *Library) read(fsys fs.FS, shown, origin string, from Source, reg *modul
 // candidate is one file on its way into a Library.
 type candidate struct {
 	key      key
-	is       *Template
+	loaded   *Template // nil with problems
 	problems lang.Problems
 }
 
-func (r *candidate) load(fsys fs.FS, name, file string, from Source, reg *module.Registry) {
+func (c *candidate) load(fsys fs.FS, name, file string, from Source, reg *module.Registry) {
 	text, err := fs.ReadFile(fsys, name)
 	if err != nil {
-		r.problems = lang.Problems{unreadable(file, err)}
+		c.problems = lang.Problems{unreadable(file, err)}
 		return
 	}
-	r.is, r.problems = LoadWith(file, text, from, reg)
+	c.loaded, c.problems = LoadWith(file, text, from, reg)
 }
 
 func unreadable(file string, err error) lang.Problem {

@@ -261,7 +261,7 @@ func TestLostConnection(t *testing.T) {
 				}
 			}()
 			b := transport.Batch{ID: "x-1", Scope: "g-1", KeepGoing: keep, Steps: []transport.Step{
-				sh(1, "echo a"), sh(2, "until [ -e /tmp/go ]; do sleep 0.05; done; echo b; :"), sh(3, "echo c; echo d >/tmp/three"), sh(4, "until [ -e /tmp/end ]; do sleep 0.05; done"),
+				sh(1, "echo a"), sh(2, "until [ -e /tmp/go ]; do sleep 0.05; done; echo b; :"), sh(3, "echo c; echo d >/tmp/three"), sh(4, "until [ -e /tmp/end ]; do sleep 0.07; done"),
 			}}
 			err := c.Run(t.Context(), b, r.sink)
 			te, ok := errors.AsType[*transport.Error](err)
@@ -273,13 +273,11 @@ func TestLostConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := "B 1|E 1 0|B 2|E 2 0|"
-			// the shell of the steps: between two turns of a loop there is no other program
-			alive := `[ -e "/proc/$(sed -n 's/^P \([0-9]*\).*/\1/p' /run/runner/g-1.x-1)/stat" ]`
 			if keep {
 				want += "B 3|E 3 0|B 4|"
 				wait(t, m, "grep -q 'B 4' /run/runner/g-1.x-1")
 			} else {
-				wait(t, m, "! "+alive)
+				wait(t, m, "[ ! -e /proc/$(sed -n 's/^P \\([0-9]*\\).*/\\1/p' /run/runner/g-1.x-1)/stat ]")
 			}
 			file, err := m.Shell(t.Context(), "grep -v ^P /run/runner/g-1.x-1 | tr '\\n' '|'; stat -c %a /run/runner/g-1.x-1")
 			if err != nil || file != want+"600\n" {
@@ -297,12 +295,14 @@ func TestLostConnection(t *testing.T) {
 			if err := again.Run(t.Context(), transport.Batch{ID: "x-2", Scope: "g-2", Takeover: true, Steps: steps(1)}, r.sink); err != nil {
 				t.Fatal(err)
 			}
-			wait(t, m, alive)
+			goesOn := "pgrep -f 'sleep 0.07' >/dev/null" // not between two turns of its loop
+			wait(t, m, goesOn)
 			// Nor does one whose guard says no.
 			if err := again.Run(t.Context(), transport.Batch{ID: "x-4", Scope: "g-1", Takeover: true, Guarded: true, Steps: []transport.Step{sh(1, "false"), sh(2, "echo no")}}, new(record).sink); err != nil {
 				t.Fatal(err)
 			}
-			if out, err := m.Shell(t.Context(), alive+"; echo $?; ls /run/runner"); err != nil || out != "0\ng-1.x-1\n" {
+			wait(t, m, goesOn)
+			if out, err := m.Shell(t.Context(), "ls /run/runner"); err != nil || out != "g-1.x-1\n" {
 				t.Errorf("a refused takeover: %q, %v", out, err)
 			}
 			if err := again.Run(t.Context(), transport.Batch{ID: "x-3", Scope: "g-1", Takeover: true, Steps: steps(1)}, r.sink); err != nil {
@@ -315,7 +315,7 @@ func TestLostConnection(t *testing.T) {
 			if first, _, _ := strings.Cut(r.trace(), "F-1"); strings.Count(first, "B1") != 1 || !strings.HasSuffix(r.trace(), "B1; F1 k=v; E1 rc=0 changed") {
 				t.Errorf("events: %s", r.trace())
 			}
-			if left, err := m.Shell(t.Context(), "ls -A /run/runner; pgrep -f 'sleep 0.05'; true"); err != nil || left != "" {
+			if left, err := m.Shell(t.Context(), "ls -A /run/runner; pgrep -f 'sleep 0.07'; true"); err != nil || left != "" {
 				t.Errorf("left: %q, %v", left, err)
 			}
 		})
